@@ -13,8 +13,8 @@ class Settings:
     """What the environment decides, parsed once.
 
     Attributes:
-        cache: Folder for downloaded and installed things that can be made again. ``$XDG_CACHE_HOME/casemate``,
-            else ``~/.cache/casemate``.
+        cache: Folder for installed things that can be made again. ``$XDG_CACHE_HOME/casemate``, else
+            ``~/.cache/casemate``.
         gramine: Prefix of the Gramine to measure; ``None`` looks in the usual places. ``$CASEMATE_GRAMINE``.
     """
 

@@ -9,8 +9,8 @@ import click
 
 from casemate import __version__
 
-#: Command name -> its line in the list of commands, in the order of a workload's life. Module ``casemate.cli.NAME``
-#: defines ``command``; the lines are kept here so that ``casemate --help`` imports none of them.
+#: Command name -> its line in the list of commands, in the order of a workload's life. Module
+#: ``casemate.cli.NAME`` defines ``command``; the lines are kept here so that ``--help`` imports none.
 COMMANDS: dict[str, str] = {
     "init": "Look at an application and write its casemate.toml.",
     "build": "Turn an application into a bundle: image, manifest, measurement.",
