@@ -1,0 +1,390 @@
+"""From the bytes of ``casemate.toml`` to a :class:`Project`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from casemate.errors import ProjectError
+from casemate.project.reading import Table, quote, type_name
+from casemate.project.values import (
+    App,
+    Broker,
+    Closure,
+    ClosureMode,
+    Destination,
+    Enclave,
+    EncryptedMount,
+    Interface,
+    Kubernetes,
+    Mount,
+    Project,
+    Secret,
+    TmpfsMount,
+)
+
+_PAGE: Final = 4096
+_SMALLEST_ENCLAVE: Final = 64 << 20
+_LARGEST_ENCLAVE: Final = 1 << 40
+_MOST_THREADS: Final = 4096
+#: Gramine needs three or four threads for itself; an application needs at least one.
+_FEWEST_THREADS: Final = 5
+_ENCLAVE_KEYS: Final = "/dev/attestation/keys/"
+#: Keys that Gramine derives from the enclave's identity, and that nobody has to deliver.
+_SEALING_KEYS: Final = frozenset({"_sgx_mrenclave", "_sgx_mrsigner"})
+#: Folders of the image that are measured: nothing may be written or mounted there.
+_MEASURED: Final = ("/opt/python", "/app", "/lib", "/etc", "/dev", "/proc", "/sys", "/gramine", "/casemate")
+
+_DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_DOTTED: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_MODULE: Final = re.compile(_DOTTED)
+_SERVE: Final = re.compile(rf"{_DOTTED}:{_DOTTED}(\(\))?")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+#: Each part of a resource's name, as Trustee's key broker accepts it.
+_RESOURCE_PART: Final = r"[a-zA-Z0-9_\-]+[a-zA-Z0-9_\-\.]*"
+_RESOURCE: Final = re.compile(rf"kbs:///{_RESOURCE_PART}/{_RESOURCE_PART}/{_RESOURCE_PART}")
+#: Variables that the manifest sets itself; another value would break the enclave or its isolation.
+_OWN_VARIABLES: Final = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD"})
+
+_TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes")
+
+
+def parse_project(data: bytes, where: str) -> Project:
+    """Read a ``casemate.toml``.
+
+    Args:
+        data: Bytes of the file.
+        where: Name of the file, for errors.
+
+    Raises:
+        ProjectError: A key is unknown or missing, or a value is not what it must be.
+    """
+    root = Table(_load(data, where), name="", where=where)
+    if "telemetry" in root.values:
+        raise ProjectError(
+            "[telemetry]",
+            expected="no such table: this version has no telemetry",
+            where=f"{where}: telemetry",
+            hint="remove the table; nothing leaves the enclave through Casemate",
+        )
+    root.refuse_unknown(_TABLES)
+    secrets = _secrets(root.table("secrets"))
+    broker = _broker(root)
+    if secrets and broker is None:
+        raise ProjectError(
+            "[secrets] without [broker]",
+            expected="a [broker] that holds the secrets",
+            where=f"{where}: secrets",
+            hint='add [broker] with url = "https://…" and ca = "broker-ca.pem"',
+        )
+    env = _environment(root.table("env"), secrets)
+    return Project(
+        app=_app(root.table("app")),
+        closure=_closure(root.table("closure")),
+        enclave=_enclave(root.table("enclave")),
+        env=env,
+        mounts=_mounts(root.table("mounts"), secrets),
+        secrets=secrets,
+        broker=broker,
+        kubernetes=_kubernetes(root.table("kubernetes")),
+    )
+
+
+def _load(data: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ProjectError(
+            "encoding of the file", expected="UTF-8", got=f"byte {data[error.start]:#04x}", where=where
+        ) from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise ProjectError("not a TOML document", got=str(error), where=where) from error
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _app(table: Table) -> App:
+    table.refuse_unknown(_names(App))
+    name = table.required_text("name", 'give the workload a name: name = "notes"')
+    table.matching(
+        "name", name, _DNS_LABEL, subject="name", expected="small letters, digits and hyphens, at most 63"
+    )
+    serve = table.optional_text("serve")
+    command = table.texts("command", ()) or None
+    if (serve is None) == (command is None):
+        raise table.error(
+            "serve",
+            "what to run",
+            expected="one of serve and command",
+            got="neither" if serve is None else "both",
+            hint='serve = "module:callable" for WSGI and ASGI, else command = ["python", "-m", "module"]',
+        )
+    if serve is not None:
+        table.matching("serve", serve, _SERVE, subject="serve", expected='"module:callable"')
+    interface = table.choice("interface", {kind.value: kind for kind in Interface})
+    if interface is not None and serve is None:
+        raise table.error("interface", "interface", expected="only beside serve", got="a command")
+    return App(
+        name=name,
+        source=_below(table, "source", "."),
+        requirements=_requirements(table),
+        serve=serve,
+        interface=interface,
+        command=_command(table, command),
+        port=table.number("port", 8443, lowest=1, highest=65535),
+    )
+
+
+def _requirements(table: Table) -> str | None:
+    if table.values.get("requirements") == "":
+        return None
+    return _below(table, "requirements", "uv.lock")
+
+
+def _command(table: Table, command: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """A command runs in the attester's own process, so it can only be Python."""
+    if command is None:
+        return None
+    python = re.fullmatch(r"python(3(\.\d+)?)?", command[0]) is not None
+    module = len(command) >= 3 and command[1] == "-m" and _MODULE.fullmatch(command[2]) is not None
+    script = len(command) >= 2 and command[1].endswith(".py") and not command[1].startswith(("-", "/"))
+    if not (python and (module or script)):
+        raise table.error(
+            "command",
+            "command",
+            expected='["python", "-m", "module", …] or ["python", "script.py", …]',
+            got=quote(" ".join(command)),
+            hint="the application runs in the process that attested, and that is a Python interpreter",
+        )
+    return command
+
+
+def _below(table: Table, key: str, default: str) -> str:
+    """A path that stays in the folder of ``casemate.toml``, normalised."""
+    text = table.text(key, default)
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts:
+        raise table.error(key, key, expected="a path inside the folder of casemate.toml", got=quote(text))
+    return str(path)
+
+
+def _closure(table: Table) -> Closure:
+    table.refuse_unknown(_names(Closure))
+    later = {"trace": 'this version has no tracing; "module" reads the code instead of watching it'}
+    mode = table.choice("mode", {kind.value: kind for kind in ClosureMode}, later)
+    include = table.texts("include", ())
+    for pattern in include:
+        named = pattern.startswith("module:")
+        if named and _MODULE.fullmatch(pattern.removeprefix("module:")):
+            continue
+        path = PurePosixPath(pattern)
+        if named or path.is_absolute() or ".." in path.parts:
+            raise table.error(
+                "include",
+                "include",
+                expected='a pattern inside app.source, or "module:NAME"',
+                got=quote(pattern),
+            )
+    source = table.texts("source", ())
+    for package in source:
+        table.matching("source", package, _MODULE, subject="source", expected="the name of a package")
+    return Closure(mode=mode or ClosureMode.MODULE, include=include, source=source)
+
+
+def _enclave(table: Table) -> Enclave:
+    table.refuse_unknown(_names(Enclave))
+    default = Enclave()
+    size = table.size("size", default.size)
+    if size & (size - 1) or not _SMALLEST_ENCLAVE <= size <= _LARGEST_ENCLAVE:
+        raise table.error(
+            "size", "size", expected='a power of two from "64M" to "1T"', got=quote(str(table.values["size"]))
+        )
+    stack = table.size("stack", default.stack)
+    if stack % _PAGE or stack > size:
+        raise table.error(
+            "stack",
+            "stack",
+            expected="a multiple of 4K, not above size",
+            got=quote(str(table.values.get("stack", "2M"))),
+        )
+    return Enclave(
+        size=size,
+        threads=table.number("threads", default.threads, lowest=_FEWEST_THREADS, highest=_MOST_THREADS),
+        stack=stack,
+        isvprodid=table.number("isvprodid", default.isvprodid, lowest=0, highest=0xFFFF),
+        isvsvn=table.number("isvsvn", default.isvsvn, lowest=0, highest=0xFFFF),
+        debug=table.boolean("debug", default=default.debug),
+        edmm=table.boolean("edmm", default=default.edmm),
+    )
+
+
+def _environment(table: Table, secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
+    def read(name: str) -> tuple[str, str]:
+        table.matching(
+            name, name, _VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
+        )
+        value = table.values[name]
+        if not isinstance(value, str):
+            raise table.error(
+                name, f"type of {name}", expected="a text", got=type_name(value), hint=f'write {name} = "…"'
+            )
+        if "\0" in value:
+            raise table.error(name, name, expected="a text without zero bytes", got=quote(value))
+        _refuse_own_variable(table, name, name)
+        if any(secret.destination == f"env:{name}" for secret in secrets):
+            raise table.error(name, name, expected="one of [env] and [secrets]", got="both")
+        return name, value
+
+    return table.each(read)
+
+
+def _refuse_own_variable(table: Table, key: str, name: str) -> None:
+    if name in _OWN_VARIABLES:
+        raise table.error(
+            key,
+            "name of a variable",
+            expected="one that is left to the application",
+            got=quote(name),
+            hint="Casemate sets it from what it has put into the image",
+        )
+
+
+def _secrets(table: Table) -> tuple[Secret, ...]:
+    def read(destination: str) -> Secret:
+        resource = table.values[destination]
+        if not isinstance(resource, str):
+            raise table.error(destination, "type of a resource", expected="a text", got=type_name(resource))
+        table.matching(
+            destination, resource, _RESOURCE, subject="resource", expected='"kbs:///repository/type/tag"'
+        )
+        kind = _destination(table, destination)
+        return Secret(destination=destination, kind=kind, resource=resource)
+
+    return table.each(read)
+
+
+def _destination(table: Table, text: str) -> Destination:
+    if text.startswith("env:"):
+        name = text.removeprefix("env:")
+        table.matching(
+            text, name, _VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
+        )
+        _refuse_own_variable(table, text, name)
+        return Destination.VARIABLE
+    if text.startswith(_ENCLAVE_KEYS):
+        name = text.removeprefix(_ENCLAVE_KEYS)
+        table.matching(
+            text, name, _KEY_NAME, subject="name of a key", expected="letters, digits, dots and hyphens"
+        )
+        return Destination.ENCLAVE_KEY
+    _writable_path(table, text, "destination of a secret")
+    if PurePosixPath(text).parent == PurePosixPath("/"):
+        raise table.error(
+            text,
+            "destination of a secret",
+            expected="a file in a folder",
+            got=quote(text),
+            hint="write /run/secrets/NAME: the folder becomes memory of the enclave",
+        )
+    return Destination.FILE
+
+
+def _writable_path(table: Table, text: str, subject: str) -> None:
+    expected = 'an absolute path such as "/run/secrets/db-key"'
+    path = PurePosixPath(text)
+    if not path.is_absolute() or ".." in path.parts or str(path) != text or text in {"/", "//"}:
+        hint = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
+        raise table.error(text, subject, expected=expected, got=quote(text), hint=hint)
+    if any(not c.isprintable() for c in text):
+        raise table.error(text, subject, expected="a path without control characters", got=quote(text))
+    if any(path.is_relative_to(folder) for folder in _MEASURED):
+        raise table.error(
+            text, subject, expected="a folder that is not part of the measured image", got=quote(text)
+        )
+
+
+def _mounts(table: Table, secrets: tuple[Secret, ...]) -> tuple[Mount, ...]:
+    def read(path: str) -> Mount:
+        _writable_path(table, path, "folder of a mount")
+        value = table.values[path]
+        if value == "tmpfs":
+            return TmpfsMount(path=path)
+        if isinstance(value, dict):
+            return _encrypted(Table(value, name=f'mounts."{path}"', where=table.where), path, secrets)
+        got = quote(value) if isinstance(value, str) else type_name(value)
+        expected = '"tmpfs" or { encrypted = "KEY", host = "/folder" }'
+        raise table.error(path, "mount", expected=expected, got=got)
+
+    return table.each(read)
+
+
+def _encrypted(table: Table, path: str, secrets: tuple[Secret, ...]) -> EncryptedMount:
+    table.refuse_unknown(("encrypted", "host"))
+    key = table.required_text("encrypted", 'name the key: { encrypted = "KEY", host = "/folder" }')
+    delivered = {
+        secret.destination.removeprefix(_ENCLAVE_KEYS)
+        for secret in secrets
+        if secret.kind is Destination.ENCLAVE_KEY
+    }
+    if key not in delivered | _SEALING_KEYS:
+        raise table.error(
+            "encrypted",
+            "key of an encrypted folder",
+            expected="a key that [secrets] delivers, _sgx_mrenclave or _sgx_mrsigner",
+            got=quote(key),
+            hint=f'add "{_ENCLAVE_KEYS}{key}" = "kbs:///…" to [secrets]',
+        )
+    host = table.required_text("host", "name the folder of the host that holds the encrypted files")
+    if not PurePosixPath(host).is_absolute() or ".." in PurePosixPath(host).parts:
+        raise table.error("host", "folder of the host", expected="an absolute path", got=quote(host))
+    return EncryptedMount(path=path, key=key, host=host)
+
+
+def _broker(root: Table) -> Broker | None:
+    if "broker" not in root.values:
+        return None
+    table = root.table("broker")
+    table.refuse_unknown(_names(Broker))
+    url = table.required_text("url", 'url = "https://broker.internal:8080"')
+    ca = table.required_text(
+        "ca", "the certificate of the broker's CA is measured: without it any broker would do"
+    )
+    return Broker(url=_broker_url(table, url), ca=ca)
+
+
+def _broker_url(table: Table, url: str) -> str:
+    expected = '"https://host:port"'
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise table.error("url", "url", expected=expected, got=quote(url)) from error
+    bare = not (parts.username or parts.password or parts.query or parts.fragment) and parts.path in {"", "/"}
+    if (
+        parts.scheme != "https"
+        or not parts.hostname
+        or not bare
+        or port == 0
+        or url[-1] in "?#@:"
+        or " " in url
+    ):
+        hint = "a broker that is spoken to without TLS could be anybody" if parts.scheme == "http" else None
+        raise table.error("url", "url", expected=expected, got=quote(url), hint=hint)
+    return url.rstrip("/")
+
+
+def _kubernetes(table: Table) -> Kubernetes:
+    table.refuse_unknown(_names(Kubernetes))
+    later = dict.fromkeys(("aks", "ack"), "this version renders for Intel's device plugin only")
+    platform = table.choice("platform", {"intel": "intel"}, later)
+    return Kubernetes(
+        platform=platform or "intel", replicas=table.number("replicas", 1, lowest=1, highest=1000)
+    )

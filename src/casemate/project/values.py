@@ -1,0 +1,185 @@
+"""The values of ``casemate.toml``, and the default of everything that has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+#: Name of the file in the folder of the application.
+PROJECT_FILE: Final = "casemate.toml"
+
+MEBIBYTE: Final = 1024 * 1024
+
+
+class Interface(Enum):
+    """How a server calls the application."""
+
+    WSGI = "wsgi"
+    ASGI = "asgi"
+
+
+class ClosureMode(Enum):
+    """How much of the installed environment becomes trusted."""
+
+    MODULE = "module"  # the modules that the import graph reaches
+    DISTRIBUTION = "distribution"  # every distribution that it reaches, whole, without tests and headers
+
+
+class Destination(Enum):
+    """Where a secret is put."""
+
+    FILE = "file"
+    VARIABLE = "variable"
+    ENCLAVE_KEY = "enclave-key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The table ``[app]``.
+
+    Attributes:
+        name: Name of the workload: a DNS label, because Kubernetes objects are named after it.
+        source: Folder of the application's own files, relative to ``casemate.toml``.
+        requirements: File with the locked requirements, relative to ``casemate.toml``; ``None`` when the
+            application needs nothing but the standard library (``requirements = ""``).
+        serve: ``"module:callable"``, a WSGI or ASGI application, or ``"notes:create_app()"`` to call a factory.
+            Exactly one of ``serve`` and ``command`` is given.
+        interface: How ``serve`` is called; ``None``: found out by looking at the callable.
+        command: ``("python", "-m", "notes")`` for an application that brings its own server.
+        port: TCP port on which the enclave listens.
+    """
+
+    name: str
+    source: str = "."
+    requirements: str | None = "uv.lock"
+    serve: str | None = None
+    interface: Interface | None = None
+    command: tuple[str, ...] | None = None
+    port: int = 8443
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closure:
+    """The table ``[closure]``: what is taken into the image, and how.
+
+    Attributes:
+        mode: How much of the environment is trusted.
+        include: Files that no import statement shows: glob patterns relative to ``app.source``, or modules, written
+            ``module:NAME``.
+        source: Packages that read their own source, and are shipped as source rather than as bytecode.
+    """
+
+    mode: ClosureMode = ClosureMode.MODULE
+    include: tuple[str, ...] = ()
+    source: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enclave:
+    """The table ``[enclave]``.
+
+    Attributes:
+        size: Bytes of memory of the enclave; a power of two.
+        threads: Most threads at once, Gramine's own three or four among them.
+        stack: Bytes of stack of each thread; a multiple of the page.
+        isvprodid: Product number that the signature carries, 16 bits.
+        isvsvn: Security version that the signature carries, 16 bits.
+        debug: Whether the enclave can be debugged, and hence read, from outside. ``sign`` refuses it.
+        edmm: Whether memory is added while running (SGX2) rather than when loading.
+    """
+
+    size: int = 512 * MEBIBYTE
+    threads: int = 16
+    stack: int = 2 * MEBIBYTE
+    isvprodid: int = 1
+    isvsvn: int = 1
+    debug: bool = False
+    edmm: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TmpfsMount:
+    """A folder in the enclave's own memory, empty at start and gone at the end."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncryptedMount:
+    """A folder whose files lie encrypted on the host.
+
+    Attributes:
+        path: Where the application sees it.
+        key: Name below ``/dev/attestation/keys`` of the key.
+        host: Folder of the host (of the container) that holds the encrypted files.
+    """
+
+    path: str
+    key: str
+    host: str
+
+
+Mount = TmpfsMount | EncryptedMount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """One line of ``[secrets]``: fetched from the broker after attestation.
+
+    Attributes:
+        destination: As written: ``"/run/secrets/db-key"``, ``"env:NAME"``, ``"/dev/attestation/keys/NAME"``.
+        kind: What ``destination`` is.
+        resource: ``"kbs:///repository/type/tag"``.
+    """
+
+    destination: str
+    kind: Destination
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """The table ``[broker]``.
+
+    Attributes:
+        url: ``"https://host:port"``, without a slash at the end.
+        ca: File with the certificate (PEM) under which the broker's is accepted; relative to this file.
+    """
+
+    url: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubernetes:
+    """The table ``[kubernetes]``.
+
+    Attributes:
+        platform: Whose device plugin the cluster runs; only Intel's is built.
+        replicas: Number of pods.
+    """
+
+    platform: str = "intel"
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A whole ``casemate.toml``.
+
+    Attributes:
+        env: Environment of the application, as pairs sorted by name. It is measured, and nothing in it is secret.
+        mounts: Writable folders, sorted by path.
+        secrets: Sorted by destination.
+        broker: ``None`` for a workload that attests to nobody; then there are no secrets.
+    """
+
+    app: App
+    closure: Closure = field(default_factory=Closure)
+    enclave: Enclave = field(default_factory=Enclave)
+    env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    broker: Broker | None = None
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
