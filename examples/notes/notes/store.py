@@ -47,11 +47,15 @@ class NoteStore:
         self._path = path
         try:
             self._connection = sqlite3.connect(path, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {path} cannot be opened: {error}.") from error
+        try:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode = TRUNCATE")
             with self._connection:
                 self._connection.execute(SCHEMA)
         except sqlite3.Error as error:
+            self.close()
             raise StoreError(f"The database {path} cannot be used: {error}.") from error
 
     def close(self) -> None:

@@ -11,8 +11,10 @@ _folder = Path(tempfile.mkdtemp(prefix="notes-tests-"))
 os.environ["NOTES_KEY_FILE"] = str(_folder / "notes.key")
 os.environ["NOTES_DATABASE"] = str(_folder / "notes.db")
 
-from notes import create_app  # noqa: E402 - the environment comes first
+from notes import app, create_app  # noqa: E402 - the environment comes first
 from notes.settings import Settings  # noqa: E402
+
+app.extensions["notebook"].close()
 
 
 @pytest.fixture
