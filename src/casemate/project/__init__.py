@@ -1,7 +1,7 @@
 """``casemate.toml``: from its bytes to a frozen value.
 
-Charter: pure. No file is opened, no name is looked up; whether a path exists or an application imports is found
-out by those who read it. Every key has its default here; unknown keys are refused with the nearest known name.
+Charter: pure. No file is opened, no name is looked up; whether a path exists or an application imports is
+found out by those who read it. Every key has its default here; unknown keys are refused with the nearest one.
 """
 
 from casemate.project.parse import parse_project

@@ -43,7 +43,7 @@ class App:
         source: Folder of the application's own files, relative to ``casemate.toml``.
         requirements: File with the locked requirements, relative to ``casemate.toml``; ``None`` when the
             application needs nothing but the standard library (``requirements = ""``).
-        serve: ``"module:callable"``, a WSGI or ASGI application, or ``"notes:create_app()"`` to call a factory.
+        serve: ``"module:callable"``, a WSGI or ASGI application; ``"notes:create_app()"`` calls a factory.
             Exactly one of ``serve`` and ``command`` is given.
         interface: How ``serve`` is called; ``None``: found out by looking at the callable.
         command: ``("python", "-m", "notes")`` for an application that brings its own server.
@@ -65,8 +65,8 @@ class Closure:
 
     Attributes:
         mode: How much of the environment is trusted.
-        include: Files that no import statement shows: glob patterns relative to ``app.source``, or modules, written
-            ``module:NAME``.
+        include: Files that no import statement shows: glob patterns relative to ``app.source``, or
+            modules, written ``module:NAME``.
         source: Packages that read their own source, and are shipped as source rather than as bytecode.
     """
 
@@ -169,7 +169,7 @@ class Project:
     """A whole ``casemate.toml``.
 
     Attributes:
-        env: Environment of the application, as pairs sorted by name. It is measured, and nothing in it is secret.
+        env: Environment of the application, as pairs sorted by name. Measured, hence public.
         mounts: Writable folders, sorted by path.
         secrets: Sorted by destination.
         broker: ``None`` for a workload that attests to nobody; then there are no secrets.
