@@ -1,0 +1,1 @@
+"""What several tests need to make their inputs. Nothing here is under test."""
