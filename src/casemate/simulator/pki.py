@@ -7,7 +7,6 @@ key alone.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -248,10 +247,7 @@ def issue_certificate(
         .subject_name(subject)
         .issuer_name(issuer.name if issuer else subject)
         .public_key(key.public_key())
-        # Intel numbers its authorities by their key, and PCK certificates at random.
-        .serial_number(
-            int.from_bytes(key_id.digest if is_authority else b"\x40" + secrets.token_bytes(19), "big")
-        )
+        .serial_number(x509.random_serial_number())
         .not_valid_before(profile.not_before)
         .not_valid_after(profile.not_before + profile.life)
         .add_extension(
