@@ -1,0 +1,72 @@
+"""The program as a whole: lazy, and every error is a message with an exit code."""
+
+import subprocess
+import sys
+
+import pytest
+
+from casemate import __version__
+from casemate.cli import main
+from casemate.errors import RefusedError, UsageError
+
+
+def casemate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "casemate", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_version_is_told() -> None:
+    done = casemate("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"casemate, version {__version__}\n", "")
+
+
+def test_help_lists_every_command_and_each_has_help_of_its_own() -> None:
+    listed = casemate("--help").stdout
+    for name in main.COMMANDS:
+        assert f"\n  {name} " in listed
+        assert casemate(name, "--help").returncode == 0
+
+
+def test_help_and_version_import_no_command() -> None:
+    heavy = ["cryptography", "rich", "starlette", "uvicorn", "msgspec", "yaml", "joserfc"]
+    script = (
+        "import sys; from casemate.cli.main import run; run(['--help']);"
+        f"print(sorted(set({heavy}) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_an_unknown_command_is_wrong_use() -> None:
+    done = casemate("polish")
+    assert done.returncode == 2
+    assert "No such command 'polish'" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        pytest.param(
+            RefusedError("debug", expected="off", got="on", where="app.manifest.sgx", hint="Turn it off."),
+            1,
+            "error: debug: expected off, got on (app.manifest.sgx)\nhint: Turn it off.\n",
+            id="refused",
+        ),
+        pytest.param(UsageError("no bundle"), 2, "error: no bundle\n", id="wrong-use"),
+    ],
+)
+def test_our_errors_become_messages_and_exit_codes(
+    error: Exception,
+    code: int,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main.casemate, "main", fail)
+    assert main.run(["anything"]) == code
+    assert capsys.readouterr() == ("", shown)
