@@ -1,0 +1,400 @@
+"""Gramine's manifest: TOML text to a mapping and back, and the part of it that decides the enclave.
+
+Gramine 1.9, "Manifest syntax". The text form (order of keys, quoting) is free: only its bytes are measured.
+So what :func:`dump_manifest` writes is as good as what any other tool writes, and what :func:`load_manifest`
+reads is never written again in its place.
+
+Not checked here: keys that Gramine does not know, paths, that files exist.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from casemate.errors import FormatError
+
+#: Gramine's defaults where the manifest says nothing, without and with dynamic memory (EDMM).
+DEFAULT_ENCLAVE_SIZE: Final = "256M"
+DEFAULT_ENCLAVE_SIZE_EDMM: Final = "1024G"
+#: Gramine keeps at most this many thread control structures (``MAX_DBG_THREADS``).
+MAX_THREADS: Final = 4096
+#: Bytes; Gramine's own largest default. A larger enclave takes minutes to measure and fits no machine.
+MAX_ENCLAVE_SIZE: Final = 1 << 40
+#: ISVPRODID and ISVSVN are 16 bits wide.
+MAX_ISV_NUMBER: Final = 0xFFFF
+
+_SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)")
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
+_INT64: Final = 1 << 63
+
+_TYPE_NAMES: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a fraction",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
+
+
+class CpuFeature(Enum):
+    """What a manifest says of one feature of the processor; the value is its word."""
+
+    UNSPECIFIED = "unspecified"
+    DISABLED = "disabled"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuFeatures:
+    """``sgx.cpu_features``, with Gramine's defaults."""
+
+    avx: CpuFeature = CpuFeature.UNSPECIFIED
+    avx512: CpuFeature = CpuFeature.UNSPECIFIED
+    amx: CpuFeature = CpuFeature.UNSPECIFIED
+    mpx: CpuFeature = CpuFeature.DISABLED
+    pkru: CpuFeature = CpuFeature.DISABLED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnclaveSettings:
+    """The keys of ``[sgx]`` that decide the layout and the attributes of the enclave.
+
+    Attributes:
+        size: Bytes of address space, a power of two.
+        threads: Number of thread control structures.
+        edmm: Whether memory is added at run time (SGX2) instead of at start.
+        debug: Whether the enclave can be read by a debugger.
+        exinfo: Whether the processor tells the enclave about page faults.
+        cpu_features: Which extended states must, may or must not be there.
+        isvprodid: The product's number.
+        isvsvn: The product's security version.
+    """
+
+    size: int
+    threads: int = 4
+    edmm: bool = False
+    debug: bool = False
+    exinfo: bool = False
+    cpu_features: CpuFeatures = CpuFeatures()
+    isvprodid: int = 0
+    isvsvn: int = 0
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> EnclaveSettings:
+        """Read them, with Gramine's defaults for what is not there.
+
+        Raises:
+            FormatError: A value of the wrong type or out of its range; a size that is no power of two.
+        """
+        sgx = _table(manifest, "sgx")
+        edmm = _get(sgx, "sgx.edmm_enable", bool, False)
+        default_size = DEFAULT_ENCLAVE_SIZE_EDMM if edmm else DEFAULT_ENCLAVE_SIZE
+        return cls(
+            size=_enclave_size(_get(sgx, "sgx.enclave_size", str, default_size)),
+            threads=_number(sgx, "sgx.max_threads", default=4, low=1, high=MAX_THREADS),
+            edmm=edmm,
+            debug=_get(sgx, "sgx.debug", bool, False),
+            exinfo=_get(sgx, "sgx.use_exinfo", bool, False),
+            cpu_features=_cpu_features(sgx),
+            isvprodid=_number(sgx, "sgx.isvprodid", default=0, low=0, high=MAX_ISV_NUMBER),
+            isvsvn=_number(sgx, "sgx.isvsvn", default=0, low=0, high=MAX_ISV_NUMBER),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedFile:
+    """One entry of ``sgx.trusted_files``.
+
+    Attributes:
+        uri: ``file:`` and a path; a folder ends with a slash.
+        sha256: Hexadecimal digest; ``None`` when the file is yet to be hashed.
+    """
+
+    uri: str
+    sha256: str | None
+
+    @classmethod
+    def parse(cls, entry: object) -> TrustedFile:
+        """Read an entry, which is a URI or a table with ``uri`` and perhaps ``sha256``.
+
+        Raises:
+            FormatError: Anything else, a URI that does not begin with ``file:``, a digest that is none.
+        """
+        table = {"uri": entry} if isinstance(entry, str) else entry
+        if not isinstance(table, dict) or not {"uri"} <= table.keys() <= {"uri", "sha256"}:
+            raise FormatError(
+                "trusted file",
+                expected='"file:…" or { uri = "file:…", sha256 = "…" }',
+                got=type_name(entry) if not isinstance(entry, dict) else f"keys {', '.join(sorted(entry))}",
+                where="sgx.trusted_files",
+            )
+        uri, sha256 = table["uri"], table.get("sha256")
+        if not isinstance(uri, str) or not uri.startswith("file:") or uri == "file:":
+            raise FormatError(
+                "URI of a trusted file",
+                expected="file:PATH",
+                got=repr(uri),
+                where="sgx.trusted_files",
+                hint="Gramine trusts files only; other URIs cannot be hashed",
+            )
+        if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+            raise FormatError(
+                "digest of a trusted file",
+                expected="64 hexadecimal digits",
+                got=repr(sha256),
+                where=f"sgx.trusted_files: {uri}",
+            )
+        return cls(uri=uri, sha256=sha256)
+
+
+def load_manifest(data: bytes) -> dict[str, Any]:
+    """Parse the bytes of a manifest.
+
+    Returns:
+        What the TOML says, without any default; ``libos.entrypoint`` and ``fs.mounts`` are there.
+
+    Raises:
+        FormatError: Not UTF-8, not TOML, a NUL byte, or one of the two keys missing.
+    """
+    if b"\0" in data:
+        raise FormatError(
+            "manifest",
+            expected="TOML without NUL bytes",
+            got="a NUL byte",
+            where=f"offset {data.index(0)}",
+            hint="Gramine ends the manifest at the first NUL byte",
+        )
+    try:
+        manifest = tomllib.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        where = f"offset {error.start}"
+        raise FormatError("manifest", expected="UTF-8", got="other bytes", where=where) from error
+    except RecursionError as error:
+        raise FormatError("manifest", expected="TOML", got="arrays nested too deeply") from error
+    except ValueError as error:
+        raise FormatError(
+            "manifest",
+            expected="TOML",
+            got=str(error),
+            hint="a template has to be rendered first; {{ … }} is not TOML",
+        ) from error
+    _require_start(manifest)
+    return manifest
+
+
+def dump_manifest(value: Mapping[str, Any]) -> bytes:
+    """The text of a manifest, keys in the order in which ``value`` has them.
+
+    Raises:
+        FormatError: A value that Gramine's TOML parser cannot read: anything but booleans, 64-bit integers,
+            strings without NUL, arrays and tables.
+    """
+    import tomli_w  # noqa: PLC0415 (only builders and signers write manifests)
+
+    for place, leaf in _leaves("", value):
+        _require_writable(place, leaf)
+    try:
+        return tomli_w.dumps(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FormatError("manifest", expected="text that UTF-8 can hold", got="a lone surrogate") from error
+
+
+def with_defaults(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """``manifest`` with the keys that Gramine's own tools add before they measure, as a new value.
+
+    Raises:
+        FormatError: ``sgx``, ``sgx.cpu_features`` or ``loader`` is no table.
+    """
+    edmm = _get(_table(manifest, "sgx"), "sgx.edmm_enable", bool, False)
+    features = CpuFeatures()
+    defaults = {
+        "trusted_files": [],
+        "max_threads": 4,
+        "isvprodid": 0,
+        "isvsvn": 0,
+        "remote_attestation": "none",
+        "debug": False,
+        "enable_stats": False,
+        "edmm_enable": False,
+        "enclave_size": DEFAULT_ENCLAVE_SIZE_EDMM if edmm else DEFAULT_ENCLAVE_SIZE,
+        "use_exinfo": False,
+    }
+    sgx = _table(manifest, "sgx")
+    given = _table(sgx, "sgx.cpu_features")
+    features_table = given | {
+        name: getattr(features, name).value for name in CpuFeatures.__slots__ if name not in given
+    }
+    complete = sgx | {key: value for key, value in defaults.items() if key not in sgx}
+    return dict(manifest) | {"sgx": complete | {"cpu_features": features_table}}
+
+
+def trusted_files(manifest: Mapping[str, Any]) -> tuple[TrustedFile, ...]:
+    """The entries of ``sgx.trusted_files`` in their order.
+
+    Raises:
+        FormatError: The key is no array, or one of its entries is not what :class:`TrustedFile` allows.
+    """
+    entries = _get(_table(manifest, "sgx"), "sgx.trusted_files", list, [])
+    return tuple(TrustedFile.parse(entry) for entry in entries)
+
+
+def missing_for_measurement(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What keeps a manifest from being measured as it stands, as places in it; empty when it is complete.
+
+    Gramine's host loader refuses a manifest without enclave size and number of threads, its platform image
+    refuses one whose LibOS or trusted files carry no digest.
+    """
+    sgx = _table(manifest, "sgx")
+    entrypoint = _table(_table(manifest, "loader"), "loader.entrypoint")
+    missing = [f"sgx.{key}" for key in ("enclave_size", "max_threads") if key not in sgx]
+    missing += [f"loader.entrypoint.{key}" for key in ("uri", "sha256") if key not in entrypoint]
+    missing += [f"digest of {file.uri}" for file in trusted_files(manifest) if file.sha256 is None]
+    return tuple(missing)
+
+
+def parse_size(text: str, *, where: str) -> int:
+    """Bytes of a size such as ``512M``: decimal digits and K, M, G or nothing.
+
+    Gramine's signer also takes hexadecimal and its runtime lower-case suffixes, but neither takes both; only
+    what both read alike is accepted.
+
+    Raises:
+        FormatError: Anything else.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise FormatError(
+            "size",
+            expected="decimal digits and K, M, G or nothing",
+            got=repr(text),
+            where=where,
+            hint='write it as "512M" or "4G"; Gramine knows no other suffix',
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def type_name(value: object) -> str:
+    """The TOML type of ``value`` in words."""
+    return _TYPE_NAMES.get(type(value), "a date or time")
+
+
+def _enclave_size(text: str) -> int:
+    where = "sgx.enclave_size"
+    size = parse_size(text, where=where)
+    if size == 0 or size & (size - 1):
+        raise FormatError(
+            "enclave size",
+            expected="a power of two",
+            got=repr(text),
+            where=where,
+            hint=f'SGX has no other sizes; the next one is "{_shown_size(1 << size.bit_length())}"',
+        )
+    if size > MAX_ENCLAVE_SIZE:
+        raise FormatError(
+            "enclave size", expected=f"at most {_shown_size(MAX_ENCLAVE_SIZE)}", got=repr(text), where=where
+        )
+    return size
+
+
+def _shown_size(size: int) -> str:
+    """``size`` as a manifest writes it, in the largest unit that divides it."""
+    unit = max((unit for unit in _UNITS if size % _UNITS[unit] == 0), key=_UNITS.__getitem__)
+    return f"{size // _UNITS[unit]}{unit}"
+
+
+def _cpu_features(sgx: Mapping[str, Any]) -> CpuFeatures:
+    table = _table(sgx, "sgx.cpu_features")
+    return CpuFeatures(**{name: _cpu_feature(table, name) for name in CpuFeatures.__slots__ if name in table})
+
+
+def _cpu_feature(table: Mapping[str, Any], name: str) -> CpuFeature:
+    allowed = list(CpuFeature)
+    if name in ("mpx", "pkru"):  # Gramine allows no third state for what weakens an enclave
+        allowed.remove(CpuFeature.UNSPECIFIED)
+    for feature in allowed:
+        if feature.value == table[name]:
+            return feature
+    raise FormatError(
+        "processor feature",
+        expected=" or ".join(f'"{feature.value}"' for feature in allowed),
+        got=repr(table[name]),
+        where=f"sgx.cpu_features.{name}",
+    )
+
+
+def _require_start(manifest: Mapping[str, Any]) -> None:
+    """The two keys without which Gramine does not start."""
+    if "entrypoint" not in _table(manifest, "libos"):
+        raise FormatError(
+            "manifest",
+            expected="libos.entrypoint",
+            got="nothing",
+            hint='name the program by its path inside the enclave: libos.entrypoint = "/usr/bin/python3"',
+        )
+    _get(_table(manifest, "libos"), "libos.entrypoint", str, "")
+    mounts = _get(_table(manifest, "fs"), "fs.mounts", list, None)
+    if mounts is None:
+        raise FormatError(
+            "manifest",
+            expected="fs.mounts",
+            got="nothing",
+            hint="list what the application may see; fs.mounts = [] when that is the root file system alone",
+        )
+    if not all(isinstance(mount, dict) for mount in mounts):
+        raise FormatError("manifest", expected="an array of tables", got="other entries", where="fs.mounts")
+
+
+def _table(parent: Mapping[str, Any], place: str) -> dict[str, Any]:
+    table: dict[str, Any] = _get(parent, place, dict, {})
+    return table
+
+
+def _get(parent: Mapping[str, Any], place: str, kind: type, default: Any) -> Any:
+    """The value at ``place``, which names the key last, when it has the type ``kind``; else ``default``."""
+    value = parent.get(place.rpartition(".")[2], default)
+    if value is default or type(value) is kind:
+        return value
+    raise FormatError("manifest", expected=_TYPE_NAMES[kind], got=type_name(value), where=place)
+
+
+def _number(sgx: Mapping[str, Any], place: str, *, default: int, low: int, high: int) -> int:
+    value: int = _get(sgx, place, int, default)
+    if low <= value <= high:
+        return value
+    raise FormatError("manifest", expected=f"{low} to {high}", got=str(value), where=place)
+
+
+def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
+    """Every key and every value that is neither array nor table, with its place."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            inner = f"{place}.{key}" if place else str(key)
+            yield inner, key
+            yield from _leaves(inner, item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(place, item)
+    else:
+        yield place, value
+
+
+def _require_writable(place: str, leaf: object) -> None:
+    fits = (
+        isinstance(leaf, bool)
+        or (isinstance(leaf, int) and -_INT64 <= leaf < _INT64)
+        or (isinstance(leaf, str) and "\0" not in leaf)
+    )
+    if not fits:
+        raise FormatError(
+            "manifest value",
+            expected="true, false, a 64-bit integer or a string without NUL",
+            got=repr(leaf),
+            where=place.replace("\0", "\\0"),
+        )
