@@ -287,6 +287,11 @@ class Secret:
         _place(self.destination)
 
     @property
+    def source(self) -> Resource:
+        """The resource as what it is."""
+        return Resource.parse(self.resource)
+
+    @property
     def place(self) -> FilePlace | EnvironmentPlace | KeyPlace:
         """The destination as what it is."""
         return _place(self.destination)

@@ -1,5 +1,4 @@
-"""Puts secrets where the configuration says: a file, an environment variable, a key of Gramine's encrypted
-files.
+"""Puts secrets in their places: a file, an environment variable, a key of Gramine's encrypted files.
 
 Whether the folder of a file is enclave memory or an encrypted mount is decided by the manifest and not
 checked here: Gramine has no way to ask. The builder mounts tmpfs at the folder of every secret.
