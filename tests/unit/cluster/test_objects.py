@@ -44,9 +44,8 @@ def test_objects_are_valid_against_the_published_schemas(
     for one, chosen in every_kind_of_workload(workload, choices):
         for item in kubernetes_objects(one, chosen):
             read_back = yaml.safe_load(to_yaml(item))
-            assert kubernetes_validate.validate(read_back, version, strict=True) == ".".join(
-                version.split(".")[:2]
-            )
+            used = kubernetes_validate.validate(read_back, version, strict=True)
+            assert version.startswith(used)
 
 
 def test_the_schemas_notice_a_field_that_does_not_exist(objects: Objects) -> None:
