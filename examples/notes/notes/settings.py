@@ -1,7 +1,5 @@
 """What has to be said from outside: where the notes are, and the key that opens them."""
 
-import base64
-import binascii
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ class Settings:
     """What the environment decides.
 
     Attributes:
-        key: The 32 bytes that encrypt every note. ``NOTES_KEY_FILE`` names a file with them in base64.
+        key: The 32 bytes that encrypt every note. ``NOTES_KEY_FILE`` names a file that holds nothing else.
         database: The SQLite file, made when it is missing. ``NOTES_DATABASE``, default ``notes.db``.
     """
 
@@ -32,7 +30,7 @@ class Settings:
         key_file = environment.get("NOTES_KEY_FILE")
         if not key_file:
             raise SettingsError(
-                "NOTES_KEY_FILE is not set. Make a key with `openssl rand -base64 32 > notes.key` "
+                "NOTES_KEY_FILE is not set. Make a key with `openssl rand -out notes.key 32` "
                 "and give the path of that file."
             )
         database = Path(environment.get("NOTES_DATABASE") or "notes.db")
@@ -42,15 +40,11 @@ class Settings:
 
 
 def read_key(path: Path) -> bytes:
-    """The key in the file ``path``: 32 bytes, in base64, with or without a newline at the end."""
+    """The key in the file ``path``: 32 bytes and nothing else."""
     try:
-        text = path.read_bytes().strip()
+        key = path.read_bytes()
     except OSError as error:
         raise SettingsError(f"The key file {path} cannot be read: {error.strerror}.") from error
-    try:
-        key = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise SettingsError(f"The key file {path} is not base64.") from error
     if len(key) != KEY_BYTES:
-        raise SettingsError(f"The key in {path} has {len(key)} bytes instead of {KEY_BYTES}.")
+        raise SettingsError(f"The key file {path} holds {len(key)} bytes instead of {KEY_BYTES}.")
     return key

@@ -1,4 +1,3 @@
-import base64
 import os
 import tempfile
 from pathlib import Path
@@ -7,7 +6,7 @@ import pytest
 
 # `notes.app` is made when the package is imported, as a server does it, and needs a key and a place.
 _folder = Path(tempfile.mkdtemp(prefix="notes-tests-"))
-(_folder / "notes.key").write_bytes(base64.b64encode(os.urandom(32)))
+(_folder / "notes.key").write_bytes(os.urandom(32))
 os.environ["NOTES_KEY_FILE"] = str(_folder / "notes.key")
 os.environ["NOTES_DATABASE"] = str(_folder / "notes.db")
 

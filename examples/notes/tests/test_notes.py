@@ -114,8 +114,8 @@ def test_a_file_that_is_no_database_is_refused(settings):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"!!!", "The key file {} is not base64."),
-        (b"c2hvcnQ=\n", "The key in {} has 5 bytes instead of 32."),
+        (b"short", "The key file {} holds 5 bytes instead of 32."),
+        (b"one too many at the end of a key!", "The key file {} holds 33 bytes instead of 32."),
         (None, "The key file {} cannot be read: No such file or directory."),
     ],
 )
