@@ -21,7 +21,7 @@ from casemate.builder.gramine import enclave_constants
 from casemate.errors import FormatError
 from casemate.formats.elf import PAGE_SIZE, ElfImage
 from casemate.formats.manifest import EnclaveSettings, load_manifest, missing_for_measurement
-from casemate.formats.sgx.identity import MrEnclave
+from casemate.formats.sgx.report import MrEnclave
 
 #: The version of Gramine whose rules hold when none is named.
 DEFAULT_GRAMINE_VERSION: Final = "1.9"

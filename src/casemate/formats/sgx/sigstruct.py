@@ -16,7 +16,7 @@ from datetime import date
 from typing import Final
 
 from casemate.errors import FormatError
-from casemate.formats.sgx.identity import MrEnclave, MrSigner
+from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
 
 #: Bytes of the structure.
 SIZE: Final = 1808
@@ -29,7 +29,7 @@ _HEADER: Final = bytes.fromhex("06000000e10000000000010000000000")
 _HEADER2: Final = bytes.fromhex("01010000600000006000000001000000")
 # Every field in its order; the gaps are reserved, or belong to key separation and control-flow enforcement,
 # which Gramine does not use, and are zero.
-_FORMAT: Final = struct.Struct("<16s I BBH 16s I 84x 384s I 384s I I 20x 16s 16s 32s 32x H H 12x 384s 384s")
+_FORMAT: Final = struct.Struct("<16s I BBH 16s I 84x 384s I 384s 4s 4s 20x 16s 16s 32s 32x H H 12x 384s 384s")
 _HEAD: Final = slice(0, 128)
 _BODY: Final = slice(900, 1028)
 _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
@@ -89,19 +89,19 @@ class EnclaveIdentity:
     """The part of a SIGSTRUCT that speaks of the enclave.
 
     Attributes:
-        misc_select: Bits of extended information that the enclave asks for.
-        misc_mask: Which of them are enforced.
-        attributes: Flags and XFRM, 16 bytes.
-        attributes_mask: Which of them are enforced, 16 bytes.
+        misc_select: MISCSELECT that the enclave must have, 4 bytes as they lie in memory.
+        misc_mask: Which bits of it are enforced, 4 bytes.
+        attributes: ATTRIBUTES that the enclave must have.
+        attributes_mask: Which bits of them are enforced.
         mrenclave: The measurement.
         isvprodid: The product's number.
         isvsvn: The product's security version.
     """
 
-    misc_select: int
-    misc_mask: int
-    attributes: bytes
-    attributes_mask: bytes
+    misc_select: bytes
+    misc_mask: bytes
+    attributes: Attributes
+    attributes_mask: Attributes
     mrenclave: MrEnclave
     isvprodid: int
     isvsvn: int
@@ -159,8 +159,8 @@ class SigStruct:
             enclave=EnclaveIdentity(
                 misc_select=misc_select,
                 misc_mask=misc_mask,
-                attributes=attributes,
-                attributes_mask=attributes_mask,
+                attributes=Attributes.parse(attributes),
+                attributes_mask=Attributes.parse(attributes_mask),
                 mrenclave=MrEnclave(mrenclave),
                 isvprodid=isvprodid,
                 isvsvn=isvsvn,
@@ -187,8 +187,8 @@ class SigStruct:
             self.signature.to_bytes(MODULUS_SIZE, "little"),
             enclave.misc_select,
             enclave.misc_mask,
-            enclave.attributes,
-            enclave.attributes_mask,
+            enclave.attributes.to_bytes(),
+            enclave.attributes_mask.to_bytes(),
             enclave.mrenclave,
             enclave.isvprodid,
             enclave.isvsvn,
