@@ -1,0 +1,326 @@
+"""The program that makes the namespaces of a rehearsal; it runs on its own, outside the ``casemate`` package.
+
+It is started by path with ``python -I -S``, before anything of the bundle runs, and imports the standard
+library alone, so that the process that becomes the application carries nothing of this tool. Two processes
+come of it:
+
+* the *keeper* makes the user, mount, IPC and UTS namespaces, mounts the FUSE root that the rehearsal serves,
+  hands its descriptor over, and stays outside the PID namespace: it forwards one signal, waits, and ends
+  everything when the rehearsal goes away;
+* the *application* is PID 1 of a new PID namespace; it mounts what the manifest asks for, makes the FUSE root
+  its root, gives up every capability and executes the entry point.
+
+Messages to the rehearsal are JSON objects over a ``SOCK_SEQPACKET`` socket.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+from typing import Any, NoReturn
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MNT_DETACH = 0x2
+
+PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+LAST_CAPABILITY = 63
+CAPABILITY_VERSION_3 = 0x20080522
+SYS_PIVOT_ROOT = 155  # x86-64; SGX exists nowhere else
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class StepError(Exception):
+    """One step of the preparation that the kernel refused.
+
+    Args:
+        step: Name of the step, known to the rehearsal.
+        number: errno(3).
+        subject: The path or the name that the step was about.
+    """
+
+    def __init__(self, step: str, number: int, subject: str) -> None:
+        self.step = step
+        self.number = number
+        self.subject = subject
+        super().__init__(step, number, subject)
+
+    def to_message(self) -> dict[str, Any]:
+        """What the rehearsal is told."""
+        return {"failed": self.step, "errno": self.number, "subject": self.subject}
+
+
+def main(arguments: list[str]) -> None:
+    """``inside.py SOCKET PLAN``, or ``inside.py SOCKET`` to try whether this machine allows it."""
+    channel = socket.socket(fileno=int(arguments[0]))
+    channel.set_inheritable(False)
+    try:
+        if len(arguments) == 1:
+            probe()
+            tell(channel, {"possible": True})
+            return
+        with open(arguments[1], encoding="utf-8") as file:  # noqa: PTH123  # pathlib costs start-up time here
+            plan = json.load(file)
+        keep(channel, plan)
+    except StepError as failure:
+        tell(channel, failure.to_message())
+
+
+def probe() -> None:
+    """Try what a rehearsal needs from the machine, and leave nothing behind."""
+    enter_namespaces(uid=0, gid=0)
+    os.close(open_fuse())
+    do("unshare-pid", "PID namespace", _libc.unshare, CLONE_NEWPID)
+    child = os.fork()
+    if child == 0:
+        # PID 1 of the new namespace: mounting its /proc over the old one is what containers often forbid.
+        number = _libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+        os._exit(ctypes.get_errno() if number else 0)
+    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number:
+        raise StepError("mount-proc", number, "/proc")
+
+
+def keep(channel: socket.socket, plan: dict[str, Any]) -> None:
+    """The keeper: prepare, start the application, wait for it, end it when the rehearsal goes away."""
+    enter_namespaces(uid=plan["uid"], gid=plan["gid"])
+    if plan["hostname"] is not None:
+        do("hostname", plan["hostname"], socket.sethostname, plan["hostname"])
+    mount_root(channel, plan)
+    do("unshare-pid", "PID namespace", _libc.unshare, CLONE_NEWPID)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        become_application(writing, plan)
+    os.close(writing)
+    failure = b""
+    while piece := os.read(reading, 65536):
+        failure += piece
+    os.close(reading)
+    if failure:
+        os.waitpid(child, 0)
+        channel.send(failure)
+        return
+    tell(channel, {"started": child})
+    wait(channel, child, plan)
+
+
+def wait(channel: socket.socket, child: int, plan: dict[str, Any]) -> None:
+    """Wait for the application, doing meanwhile what the rehearsal says."""
+    watched = os.pidfd_open(child)
+    terminated = False
+    while True:
+        ready, _, _ = select.select([watched, channel.fileno()], [], [])
+        if watched in ready:
+            status = os.waitpid(child, 0)[1]
+            if terminated and os.WIFSIGNALED(status):
+                status = int(signal.SIGTERM)
+            tell(channel, {"ended": status})
+            return
+        order = channel.recv(64)
+        if order == b"terminate":
+            terminated |= terminate(child)
+        else:
+            os.kill(child, signal.SIGKILL)
+            if not order:  # the rehearsal is gone: nobody else cleans up
+                os.waitpid(child, 0)
+                clean_up(plan)
+                return
+
+
+def terminate(child: int) -> bool:
+    """Deliver SIGTERM as a process sees it that is not PID 1; whether its default action was done.
+
+    The kernel spares PID 1 of a namespace signals that it does not handle. In Gramine PID 1 is a process like
+    any other, and SIGTERM ends it.
+    """
+    mask = 1 << (signal.SIGTERM - 1)
+    fields = dict.fromkeys(("SigCgt", "SigIgn"), 0)
+    with open(f"/proc/{child}/status", encoding="utf-8") as file:  # noqa: PTH123  # as above
+        for line in file:
+            name, _, value = line.partition(":")
+            if name in fields:
+                fields[name] = int(value, 16)
+    if (fields["SigCgt"] | fields["SigIgn"]) & mask:
+        os.kill(child, signal.SIGTERM)
+        return False
+    os.kill(child, signal.SIGKILL)
+    return True
+
+
+def clean_up(plan: dict[str, Any]) -> None:
+    """Remove what the rehearsal had made on disk; its mounts go with this process."""
+    _libc.umount2(plan["root"].encode(), MNT_DETACH)
+    shutil.rmtree(plan["private"], ignore_errors=True)
+
+
+def enter_namespaces(*, uid: int, gid: int) -> None:
+    """New user, mount, IPC and UTS namespaces, in which this user is ``uid`` and may mount."""
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
+    flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS
+    do("unshare-user", "user namespace", _libc.unshare, flags)
+    write("map-user", "/proc/self/setgroups", "deny")
+    write("map-user", "/proc/self/uid_map", f"{uid} {outer_uid} 1")
+    write("map-user", "/proc/self/gid_map", f"{gid} {outer_gid} 1")
+    do("private-mounts", "/", _libc.mount, None, b"/", None, MS_REC | MS_PRIVATE, None)
+
+
+def open_fuse() -> int:
+    """``/dev/fuse``, opened inside the user namespace: the kernel mounts no other one there."""
+    try:
+        return os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as refusal:
+        raise StepError("open-fuse", refusal.errno or errno.EIO, "/dev/fuse") from refusal
+
+
+def mount_root(channel: socket.socket, plan: dict[str, Any]) -> None:
+    """Mount the FUSE root and hand its descriptor to the rehearsal, which serves it from then on."""
+    descriptor = open_fuse()
+    options = f"fd={descriptor},rootmode=40555,user_id={plan['uid']},group_id={plan['gid']}"
+    mount("mount-fuse", "casemate", plan["root"], "fuse", MS_NOSUID | MS_NODEV, options)
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+    channel.sendmsg([json.dumps({"mounted": plan["root"]}).encode()], ancillary)
+    # With no copy left here, the death of the rehearsal ends every request of the application.
+    os.close(descriptor)
+
+
+def become_application(failure: int, plan: dict[str, Any]) -> NoReturn:
+    """PID 1 of the new namespace: mount, change the root, give up all power, execute."""
+    try:
+        do("unshare-mount", "mount namespace", _libc.unshare, CLONE_NEWNS)
+        mount_inside(plan)
+        change_root(plan)
+        limit(plan["limits"])
+        os.closerange(3, failure)
+        os.closerange(failure + 1, 65536)
+        give_up_power()
+        execute(plan)
+    except StepError as refusal:
+        os.write(failure, json.dumps(refusal.to_message()).encode())
+    os._exit(127)
+
+
+def mount_inside(plan: dict[str, Any]) -> None:
+    """The mounts below the FUSE root: /proc, devices, the topology of /sys, and the manifest's own."""
+    root = plan["root"]
+    mount("mount-proc", "proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for device in plan["devices"]:
+        mount("mount-device", device, root + device, None, MS_BIND)
+    for folder in plan["topology"]:
+        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+        mount("mount-sys", folder, root + folder, None, MS_BIND)
+        mount("mount-sys", folder, root + folder, None, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+    for path in plan["tmpfs"]:
+        options = f"mode=0700,size={plan['tmpfs_size']}"
+        mount("mount-tmpfs", "tmpfs", root + path, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def change_root(plan: dict[str, Any]) -> None:
+    """Make the FUSE root the root, and let go of the old one."""
+    os.chdir(plan["root"])
+    do("pivot-root", plan["root"], _libc.syscall, SYS_PIVOT_ROOT, b".", b".")
+    do("pivot-root", "/", _libc.umount2, b".", MNT_DETACH)
+    os.chdir("/")
+    try:
+        os.chdir(plan["start_dir"])
+    except OSError as refusal:
+        raise StepError("start-dir", refusal.errno or errno.EIO, plan["start_dir"]) from refusal
+
+
+def limit(limits: dict[str, int]) -> None:
+    """The resource limits of the manifest, as far as this user may set them."""
+    for name, wanted in limits.items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (soft, hard))
+
+
+def give_up_power() -> None:
+    """No capability, no way to get one back, and death with the keeper."""
+    for capability in range(LAST_CAPABILITY + 1):
+        if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+            raise StepError("drop-capabilities", ctypes.get_errno(), str(capability))
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    do("drop-capabilities", "all", _libc.capset, ctypes.byref(header), ctypes.byref(nothing))
+    do("no-new-privileges", "prctl", _libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    do("no-new-privileges", "prctl", _libc.prctl, PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+def execute(plan: dict[str, Any]) -> NoReturn:
+    """The entry point with the manifest's arguments and environment, and every signal at its default."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(plan["entrypoint"], plan["argv"], plan["env"])  # noqa: S606  # this is what a rehearsal is
+    except OSError as refusal:
+        raise StepError("execute", refusal.errno or errno.EIO, plan["entrypoint"]) from refusal
+
+
+def mount(step: str, source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    """One mount, by the C library."""
+    do(
+        step,
+        target,
+        _libc.mount,
+        source.encode(),
+        target.encode(),
+        None if kind is None else kind.encode(),
+        ctypes.c_ulong(flags),
+        options.encode(),
+    )
+
+
+def do(step: str, subject: str, function: Any, *arguments: Any) -> None:
+    """Call into the C library; a refusal becomes a :class:`StepError`."""
+    try:
+        if function(*arguments):
+            raise StepError(step, ctypes.get_errno(), subject)
+    except OSError as refusal:
+        raise StepError(step, refusal.errno or errno.EIO, subject) from refusal
+
+
+def write(step: str, path: str, text: str) -> None:
+    """Write one of the files that configure a user namespace."""
+    try:
+        with open(path, "w", encoding="ascii") as file:  # noqa: PTH123  # as above
+            file.write(text)
+    except OSError as refusal:
+        raise StepError(step, refusal.errno or errno.EIO, path) from refusal
+
+
+def tell(channel: socket.socket, message: dict[str, Any]) -> None:
+    """One message to the rehearsal, which may be gone."""
+    with contextlib.suppress(OSError):
+        channel.send(json.dumps(message).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,285 @@
+"""One rehearsal, from start to report."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from casemate.builder.layout import APPLICATION_ROOT
+from casemate.errors import RehearsalError
+from casemate.formats.manifest import load_manifest
+from casemate.rehearsal import tree
+from casemate.rehearsal.attestation import AttestationDevice
+from casemate.rehearsal.filesystem import FileServer
+from casemate.rehearsal.findings import Kind, Recorder
+from casemate.rehearsal.output import Tee
+from casemate.rehearsal.plan import HOSTNAME, Plan
+from casemate.rehearsal.report import Report, Stop, missing_modules
+from casemate.rehearsal.sandbox import Sandbox
+from casemate.simulator.enclave import SimulatedEnclave
+
+#: Seconds between SIGTERM and SIGKILL, as Kubernetes has it by default.
+GRACE: Final = 30.0
+#: Seconds between two looks at the clock while waiting.
+_PACE: Final = 0.5
+_END_TIMEOUT: Final = 10.0
+_RESOLV_CONF: Final = "/etc/resolv.conf"
+_RESOLVER_OPTIONS: Final = ("edns0", "inet6", "rotate", "use-vc")
+_HARD_DESCRIPTORS: Final = 65536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything that a rehearsal runs.
+
+    Attributes:
+        manifest: Bytes of the measured manifest.
+        rootfs: The image's root file system on this machine.
+        enclave: Whom the quotes are about.
+        left_out: Paths that the environment had and the image does not.
+        reasons: Path of a trusted file to the reason for which it is there.
+        notes: What the report has to say about the bundle itself.
+    """
+
+    manifest: bytes
+    rootfs: Path
+    enclave: SimulatedEnclave
+    left_out: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Rehearsal:
+    """Runs one application; a context manager that leaves nothing behind.
+
+    Args:
+        stage: Makes what is run, given a private empty folder for what it has to unpack.
+        outside: Environment from which the manifest's passthrough variables come.
+        stdout: Descriptor that the application writes to; this process's own by default.
+        stderr: The same for its errors.
+    """
+
+    def __init__(
+        self,
+        stage: Callable[[Path], Stage],
+        *,
+        outside: Mapping[str, str],
+        stdout: int = 1,
+        stderr: int = 2,
+    ) -> None:
+        self._make_stage = stage
+        self._outside = outside
+        self._stdout = stdout
+        self._stderr = stderr
+        self._stack = contextlib.ExitStack()
+        self._stop: Stop | None = None
+        self._deadline: float | None = None
+        self._report: Report | None = None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it at once if it still runs, and remove everything."""
+        self._stack.close()
+
+    @property
+    def report(self) -> Report | None:
+        """The report, once the application has ended."""
+        return self._report
+
+    def start(self) -> None:
+        """Prepare everything and execute the application; returns as soon as it runs.
+
+        Raises:
+            RehearsalError: The machine, the image or the manifest does not allow it.
+            FormatError: The manifest is not one.
+        """
+        with contextlib.ExitStack() as stack:
+            self._started = time.monotonic()
+            private = Path(tempfile.mkdtemp(prefix="casemate-rehearsal-"))
+            stack.callback(shutil.rmtree, private, ignore_errors=True)
+            self._stage = self._make_stage(private)
+            self._plan = Plan.from_manifest(load_manifest(self._stage.manifest))
+            self._recorder = _recorder(self._plan, self._stage)
+            self._tree = self._make_tree()
+            self._server = FileServer(self._tree, self._recorder, uid=self._plan.uid, gid=self._plan.gid)
+            self._tee = Tee(self._stderr)
+            stack.callback(self._tee.finish, _END_TIMEOUT)
+            self._start_sandbox(private, stack)
+            self._stack = stack.pop_all()
+
+    def terminate(self, reason: Stop = Stop.ASKED) -> None:
+        """Tell the application to end; the second time, end it."""
+        if self._stop is None and self._plan.sigterm:
+            self._sandbox.terminate()
+            self._deadline = time.monotonic() + GRACE
+        else:
+            self._sandbox.kill()
+        self._stop = self._stop or reason
+
+    def wait(self, timeout: float | None = None) -> Report:
+        """Wait for the end of the application; after ``timeout`` seconds it is told to end.
+
+        Returns:
+            The report; the same one when called again.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._report is None:
+            code = self._sandbox.wait(_PACE)
+            if code is not None:
+                self._report = self._finish(code)
+                break
+            now = time.monotonic()
+            if end is not None and now >= end and self._stop is None:
+                self.terminate(Stop.TIMEOUT)
+            if self._deadline is not None and now >= self._deadline:
+                self._sandbox.kill()
+        return self._report
+
+    def stop(self) -> Report:
+        """Tell the application to end, and wait until it has."""
+        if self._report is None:
+            self.terminate()
+        return self.wait()
+
+    def _make_tree(self) -> tree.Tree:
+        device = AttestationDevice(
+            self._stage.enclave,
+            remote_attestation=self._plan.remote_attestation,
+            key_names=self._plan.key_names,
+        )
+        pseudo = dict(device.files())
+        if self._plan.domain_names:
+            resolver = _resolver_configuration(Path(_RESOLV_CONF))
+            pseudo[_RESOLV_CONF] = tree.Pseudo(load=lambda _: resolver)
+        return tree.Tree(self._stage.rootfs, self._plan, pseudo=pseudo, left_out=self._stage.left_out)
+
+    def _start_sandbox(self, private: Path, stack: contextlib.ExitStack) -> None:
+        root = private / "root"
+        root.mkdir()
+        try:
+            self._sandbox = Sandbox(
+                _instructions(self._plan, private, root, self._plan.variables(self._outside)),
+                private,
+                self._server.start,
+                stdout=self._stdout,
+                stderr=self._tee.descriptor,
+            )
+        except RehearsalError as error:
+            self._server.join(_END_TIMEOUT)
+            raise _with_findings(error, self._recorder) from None
+        stack.callback(self._server.join, _END_TIMEOUT)
+        stack.callback(self._sandbox.close)
+        self._tee.detach()
+
+    def _finish(self, code: int) -> Report:
+        self._sandbox.close()
+        self._server.join(_END_TIMEOUT)
+        printed = self._tee.finish(_END_TIMEOUT)
+        if code != 0:
+            known = (*self._stage.left_out, *self._tree.absent_trusted())
+            for path, frame in missing_modules(printed, known):
+                self._recorder.note(path, Kind.MISSING, frame)
+        enclave = self._stage.enclave
+        return Report(
+            exit_code=code,
+            stop=self._stop,
+            mrenclave=enclave.mrenclave.hex(),
+            mrsigner=enclave.mrsigner.hex(),
+            root_sha256=_root_digest(enclave),
+            opened=self._tree.opened,
+            seconds=time.monotonic() - self._started,
+            findings=self._recorder.findings,
+            notes=(*self._stage.notes, *_notes(self._plan, self._stop)),
+        )
+
+
+def _recorder(plan: Plan, stage: Stage) -> Recorder:
+    """Frames of the interpreter's own library, below the folder of its program, are not the application's."""
+    home = str(Path(plan.entrypoint).parent.parent)
+    return Recorder(interpreter_home=home, application=APPLICATION_ROOT, reasons=stage.reasons)
+
+
+def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+    """What :mod:`casemate.rehearsal.inside` is told."""
+    return {
+        "private": str(private),
+        "root": str(root),
+        "uid": plan.uid,
+        "gid": plan.gid,
+        "hostname": None if plan.domain_names else HOSTNAME,
+        "devices": [device for device in tree.DEVICES if Path(device).exists()],
+        "topology": [folder for folder in tree.TOPOLOGY if Path(folder).is_dir()],
+        "tmpfs": [mount.path for mount in plan.mounts],
+        "tmpfs_size": plan.enclave_size,
+        "start_dir": plan.start_dir,
+        "entrypoint": plan.entrypoint,
+        "argv": list(plan.argv),
+        "env": dict(variables),
+        "limits": {
+            "RLIMIT_NOFILE": plan.descriptors,
+            "RLIMIT_STACK": plan.stack,
+            "RLIMIT_CORE": 0,
+        },
+    }
+
+
+def _notes(plan: Plan, stop: Stop | None) -> tuple[str, ...]:
+    notes = [
+        f"{mount.path} was kept in memory; Gramine encrypts it on disk with the key {mount.key}"
+        for mount in plan.mounts
+        if mount.key is not None
+    ]
+    if stop is not None and not plan.sigterm:
+        notes.append("SIGTERM does not reach the application: sys.enable_sigterm_injection is not set")
+    return tuple(notes)
+
+
+def _with_findings(error: RehearsalError, recorder: Recorder) -> RehearsalError:
+    """The error of a program that could not be executed, with the file that was refused to it."""
+    if not recorder.findings:
+        return error
+    last = recorder.findings[-1]
+    return RehearsalError(
+        error.subject,
+        expected=error.expected,
+        got=f"{error.got}, because {last.path} is {last.kind.value}",
+        where=error.where,
+        hint=error.hint,
+    )
+
+
+def _root_digest(enclave: SimulatedEnclave) -> str:
+    root = x509.load_pem_x509_certificate(enclave.platform.root_certificate)
+    return sha256(root.public_bytes(Encoding.DER)).hexdigest()
+
+
+def _resolver_configuration(path: Path) -> bytes:
+    """What Gramine takes over of this machine's resolver configuration, in Gramine's order."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return b""
+    fields = [line.split() for line in lines if re.match(r"(nameserver|search|options)\s", line)]
+    servers = [f"nameserver {words[1]}" for words in fields if words[0] == "nameserver"]
+    search = [" ".join(words) for words in fields if words[0] == "search"][-1:]
+    chosen = {word for words in fields if words[0] == "options" for word in words[1:]}
+    options = [f"options {word}" for word in _RESOLVER_OPTIONS if word in chosen]
+    return "".join(f"{line}\n" for line in (*servers, *search, *options)).encode()
