@@ -1,0 +1,47 @@
+"""What a relying party accepts: RFC 9334's appraisal policy for evidence, reference values included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casemate.formats.sgx.collateral import TcbStatus
+from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppraisalPolicy:
+    """Which enclaves on which platforms are accepted; everything that is named must match.
+
+    A policy must name an enclave: by MRENCLAVE, or by MRSIGNER together with ISVPRODID, because one signer
+    signs many products. A policy that does not refuses everything.
+
+    Attributes:
+        mrenclaves: Accepted measurements; empty: any that the signer vouches for.
+        mrsigner: The accepted signer; ``None``: any.
+        isvprodid: The accepted product; ``None``: any.
+        min_isvsvn: The least security version; ``None``: any.
+        attributes: Expected ATTRIBUTES under ``attributes_mask``; ``None``: any that the SDM allows.
+        attributes_mask: Which bits of ``attributes`` count; ``None``: all.
+        misc_select: Expected MISCSELECT, 4 bytes; ``None``: any that the SDM allows.
+        report_data: Expected report data, 64 bytes; ``None``: the caller compares what the evidence binds.
+        allow_debug: Accept enclaves that the host can read and change.
+        accepted_statuses: Accepted TCB statuses. Revoked is never accepted, even when it is named here.
+        accept_expired_endorsements: Accept certificates, CRLs, TCB info and QE identity after their end.
+    """
+
+    mrenclaves: tuple[MrEnclave, ...] = ()
+    mrsigner: MrSigner | None = None
+    isvprodid: int | None = None
+    min_isvsvn: int | None = None
+    attributes: Attributes | None = None
+    attributes_mask: Attributes | None = None
+    misc_select: bytes | None = None
+    report_data: bytes | None = None
+    allow_debug: bool = False
+    accepted_statuses: frozenset[TcbStatus] = frozenset({TcbStatus.UP_TO_DATE})
+    accept_expired_endorsements: bool = False
+
+    @property
+    def names_an_enclave(self) -> bool:
+        """Whether it says which enclave is meant."""
+        return bool(self.mrenclaves) or (self.mrsigner is not None and self.isvprodid is not None)
