@@ -28,6 +28,7 @@ from casemate.builder.layout import ENCLAVE_ROOT
 from casemate.demonstration.stage import Stage
 from casemate.errors import ToolchainError
 from casemate.formats.eat import EVIDENCE_OID, TaggedEvidence
+from casemate.verifier.ratls import KEY_CHECK
 from casemate_attester.messages import Attestation, Challenge, ErrorInformation, Request, TeePublicKey
 
 _TIMEOUT = 20
@@ -88,8 +89,11 @@ def replay_against_client(stage: Stage, service: str, trust: tuple[str | Path, .
         answer = stage.casemate("verify", "server", address, "--bundle", stage.bundle, *trust, refused=True)
     failed = [check for check in answer["attestation"]["checks"] if not check["passed"]]
     return Outcome(
-        refused=any(check["name"] == "ratls-key-binding" for check in failed),
-        reason="; ".join(f"{check['name']}: {check['found']}" for check in failed) or "accepted",
+        refused=any(check["name"] == KEY_CHECK for check in failed),
+        reason="; ".join(
+            f"{check['name']}: expected {check['expected']}, got {check['got']}" for check in failed
+        )
+        or "accepted",
     )
 
 

@@ -1,0 +1,142 @@
+"""Appraisal of an RA-TLS certificate: evidence for the key of a TLS connection.
+
+"Interoperable RA-TLS" of the CCC Attestation SIG: the certificate carries a quote and claims; the quote's
+report data is the hash of the claims, the claims hold the hash of the certificate's public key. The chain of
+three links (key, claims, quote) is what makes the connection that of the enclave.
+
+Not checked here, because nothing follows from it: the certificate's names, dates and self-signature. The time
+inside an enclave is the host's, anybody can take any name, and the quote tells who made the certificate.
+That the peer holds the private key is proved by the TLS handshake, which the caller made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hmac import compare_digest
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from casemate.errors import FormatError
+from casemate.formats.eat import EVIDENCE_OID, TaggedEvidence
+from casemate.formats.sgx.collateral import Collateral
+from casemate.verifier.appraisal import appraise
+from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.result import AttestationResult, Check, Verdict
+from casemate.verifier.roots import TrustRoots
+
+#: Bytes of a report's free field.
+_REPORT_DATA_SIZE = 64
+_PROFILE = "Interoperable RA-TLS"
+#: Names of the checks that this module adds to those of the quote.
+EVIDENCE_CHECK = "certificate: evidence"
+KEY_CHECK = "certificate: key that the evidence speaks for"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestedCertificate:
+    """A certificate that carries evidence.
+
+    Attributes:
+        public_key: Its public key, DER SubjectPublicKeyInfo.
+        evidence: What it carries.
+    """
+
+    public_key: bytes
+    evidence: TaggedEvidence
+
+    @classmethod
+    def parse(cls, certificate: bytes) -> AttestedCertificate:
+        """Read a DER certificate.
+
+        Raises:
+            FormatError: Not X.509, or without exactly one well-formed evidence extension.
+        """
+        try:
+            read = x509.load_der_x509_certificate(certificate)
+            extensions = read.extensions
+            public_key = read.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
+            raise FormatError("certificate", expected="X.509, DER", got=str(error)) from error
+        found = [item.value for item in extensions if item.oid.dotted_string == EVIDENCE_OID]
+        if not found or not isinstance(found[0], x509.UnrecognizedExtension):
+            raise FormatError("certificate", expected=f"an evidence extension ({EVIDENCE_OID})", got="none")
+        return cls(public_key=public_key, evidence=TaggedEvidence.parse(found[0].value))
+
+    @property
+    def report_data(self) -> bytes:
+        """What the quote has to hold: SHA-256 of the claims, then zeros."""
+        return hashlib.sha256(self.evidence.claims).digest().ljust(_REPORT_DATA_SIZE, b"\0")
+
+
+def appraise_certificate(
+    certificate: bytes,
+    *,
+    endorsements: Collateral,
+    trust_roots: TrustRoots,
+    policy: AppraisalPolicy,
+    at: datetime,
+) -> AttestationResult:
+    """Judge the evidence of a certificate at one instant, and whether it speaks for the certificate's key.
+
+    Args:
+        certificate: DER; the peer has proved that it holds its key.
+        endorsements: Intel's collateral for the platform.
+        trust_roots: The roots that are trusted.
+        policy: Which enclaves are accepted. Its ``report_data`` is set here.
+        at: The instant, with a time zone.
+    """
+    try:
+        attested = AttestedCertificate.parse(certificate)
+    except FormatError as error:
+        return _without_evidence(str(error))
+    result = appraise(
+        attested.evidence.quote,
+        endorsements=endorsements,
+        trust_roots=trust_roots,
+        policy=replace(policy, report_data=attested.report_data),
+        at=at,
+    )
+    key = _key_check(attested)
+    verdict = result.verdict if key.passed else Verdict.CONTRAINDICATED
+    return replace(
+        result, verdict=verdict, checks=(_evidence_check("one quote and its claims"), key, *result.checks)
+    )
+
+
+def _key_check(attested: AttestedCertificate) -> Check:
+    evidence = attested.evidence
+    own = hashlib.new(evidence.key_hash_algorithm, attested.public_key).digest()
+    return Check(
+        name=KEY_CHECK,
+        passed=compare_digest(own, evidence.key_hash),
+        expected=evidence.key_hash.hex(),
+        got=own.hex(),
+        reference=f"{_PROFILE}, pubkey-hash",
+    )
+
+
+def _evidence_check(got: str, *, passed: bool = True) -> Check:
+    return Check(
+        name=EVIDENCE_CHECK,
+        passed=passed,
+        expected="one quote and its claims",
+        got=got,
+        reference=f"{_PROFILE}, evidence extension",
+    )
+
+
+def _without_evidence(reason: str) -> AttestationResult:
+    return AttestationResult(
+        verdict=Verdict.CONTRAINDICATED,
+        tcb_status=None,
+        advisory_ids=(),
+        claims=None,
+        simulated=False,
+        earliest_expiration=None,
+        evidence_digest=None,
+        checks=(_evidence_check(reason, passed=False),),
+    )
