@@ -151,7 +151,7 @@ def _decode(data: bytes, where: str) -> _Statement:
             where=where,
         )
     try:
-        value = json.loads(data, object_pairs_hook=_without_duplicates)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates)
         return msgspec.convert(value, _Statement)
     # A lone surrogate is a UnicodeError, an integer of thousands of digits a ValueError.
     except (ValueError, RecursionError) as error:

@@ -144,7 +144,7 @@ class Sessions(Generic[Proof]):
         self._waiting.pop(session.id, None)
         self._attested[session.id] = (session, proof)
 
-    def proof_of(self, session_id: SessionId, now: datetime) -> tuple[Session, Proof] | None:
-        """The session and what it proved; ``None`` when it is unknown, expired or not attested."""
-        kept = self._attested.get(session_id)
-        return kept if kept is not None and kept[0].expires > now else None
+    def proof_of(self, session_id: SessionId, now: datetime) -> Proof | None:
+        """What a session proved; ``None`` when it is unknown, expired or not attested."""
+        session, proof = self._attested.get(session_id, (None, None))
+        return proof if session is not None and session.expires > now else None

@@ -41,7 +41,7 @@ def test_a_nonce_is_used_once_when_the_evidence_was_good() -> None:
     session = table.spend(table.open(NOW).id, NOW)
     table.attest(session, "proof", NOW)
     assert refusal(table, session.id, NOW) == USED
-    assert table.proof_of(session.id, NOW) == (session, "proof")
+    assert table.proof_of(session.id, NOW) == "proof"
 
 
 def test_a_nonce_is_used_once_when_the_evidence_was_bad() -> None:
@@ -102,7 +102,7 @@ def test_attested_sessions_are_bounded_until_older_ones_expire() -> None:
     assert str(caught.value) == "attested sessions: expected at most 1, got 2 (session limit)"
     assert caught.value.hint == "try again when older sessions have expired"
     table.attest(second, "second", NOW + LIFETIME)
-    assert table.proof_of(second.id, NOW + LIFETIME) == (second, "second")
+    assert table.proof_of(second.id, NOW + LIFETIME) == "second"
 
 
 def test_the_label_of_a_session_does_not_give_it_away() -> None:

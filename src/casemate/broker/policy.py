@@ -1,0 +1,141 @@
+"""Which enclave is which workload, and what a workload may read.
+
+A workload named NAME, recognised by its reference values, reads ``default/NAME/…`` and nothing else. Evidence
+is appraised once for each reference value that it may match, with the trust root of that kind: simulated
+values only under simulated roots, real ones only under Intel's, so that neither ever stands for the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from casemate.broker.reference_values import ReferenceValues
+from casemate.broker.resource import ResourceName
+from casemate.errors import FormatError, RefusedError
+from casemate.formats.sgx.collateral import Collateral
+from casemate.formats.sgx.quote import Quote
+from casemate.verifier.appraisal import appraise
+from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.result import AttestationResult, Verdict
+from casemate.verifier.roots import TrustRoots
+
+#: The one repository whose resources belong to workloads by their name.
+REPOSITORY = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPolicy:
+    """What the broker was told about workloads.
+
+    Attributes:
+        reference_values: Of every build that is accepted; several of one workload are alternatives.
+    """
+
+    reference_values: tuple[ReferenceValues, ...]
+
+    def has_reader(self, name: ResourceName) -> bool:
+        """Whether any workload may read the resource."""
+        return name.repository == REPOSITORY and any(
+            values.workload == name.type for values in self.reference_values
+        )
+
+    def require_release(self, workload: str, name: ResourceName) -> None:
+        """Let a workload read only what is its own.
+
+        Raises:
+            RefusedError: The resource is not under ``default/WORKLOAD``, whether it exists or not.
+        """
+        if name.repository != REPOSITORY or name.type != workload:
+            raise RefusedError(
+                "resource",
+                expected=f"one under {REPOSITORY}/{workload}",
+                got=str(name),
+                hint=f"name it kbs:///{REPOSITORY}/{workload}/… in casemate.toml",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """What evidence was found to be.
+
+    Attributes:
+        result: Of the appraisal.
+        workload: Name of the workload whose reference values the enclave matches; ``None`` unless ``result``
+            affirms the evidence.
+    """
+
+    result: AttestationResult
+    workload: str | None
+
+
+class Appraiser(Protocol):
+    """Judges evidence for the broker."""
+
+    def recognise(self, evidence: bytes, *, report_data: bytes, at: datetime) -> Recognition:
+        """Say what the evidence is, at one instant; never raises for evidence that is not good.
+
+        Args:
+            evidence: A quote.
+            report_data: The 64 bytes that it must bind.
+            at: The instant.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceAppraiser:
+    """Appraises evidence against reference values.
+
+    Attributes:
+        reference_values: At least one.
+        endorsements: What the manufacturers say about their platforms.
+        simulated_roots: Anchors for simulated reference values; without any, those match nothing.
+    """
+
+    reference_values: tuple[ReferenceValues, ...]
+    endorsements: Collateral
+    simulated_roots: TrustRoots
+
+    def recognise(self, evidence: bytes, *, report_data: bytes, at: datetime) -> Recognition:
+        """See :class:`Appraiser`. Of several refusals, the one with the fewest reasons is given."""
+        recognitions = []
+        for values in self._candidates(evidence):
+            result = appraise(
+                evidence,
+                endorsements=self.endorsements,
+                trust_roots=self.simulated_roots if values.simulated else TrustRoots.intel(),
+                policy=appraisal_policy(values, report_data),
+                at=at,
+            )
+            if result.verdict is Verdict.AFFIRMING and result.simulated is values.simulated:
+                return Recognition(result=result, workload=values.workload)
+            recognitions.append(Recognition(result=result, workload=None))
+        return min(recognitions, key=lambda recognition: len(recognition.result.refusals))
+
+    def _candidates(self, evidence: bytes) -> tuple[ReferenceValues, ...]:
+        """The reference values with the measurement that the evidence claims; all, if none has it."""
+        try:
+            claimed = Quote.parse(evidence).report.mrenclave
+        except FormatError:
+            return self.reference_values[:1]
+        return tuple(v for v in self.reference_values if v.mrenclave == claimed) or self.reference_values
+
+
+def appraisal_policy(values: ReferenceValues, report_data: bytes) -> AppraisalPolicy:
+    """What the verifier has to demand of an enclave that is to be the one of ``values``.
+
+    Args:
+        values: The build.
+        report_data: The 64 bytes that evidence must bind.
+    """
+    return AppraisalPolicy(
+        mrenclaves=(values.mrenclave,),
+        mrsigner=values.mrsigner,
+        isvprodid=values.isvprodid,
+        min_isvsvn=values.minimum_isvsvn,
+        attributes=values.attributes,
+        attributes_mask=values.attributes_mask,
+        misc_select=values.misc_select,
+        report_data=report_data,
+    )

@@ -1,0 +1,317 @@
+"""``casemate serve``: the services."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casemate.errors import FormatError, UsageError
+
+if TYPE_CHECKING:
+    from casemate.adapters.broker_server import Address
+    from casemate.broker.policy import ReferenceAppraiser, WorkloadPolicy
+    from casemate.broker.resource import ResourceName
+    from casemate.broker.store import KeyEncryptionKey, ResourceStore
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_ANY_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+#: Bytes of any file that is read; each format has a smaller bound of its own.
+_MAX_FILE_SIZE = 8 << 20
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # to recognise them, not to bind to them
+
+
+@click.group("serve")
+def command() -> None:
+    """Run a service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerOptions:
+    """What ``casemate serve broker`` was asked for; see its help."""
+
+    listen: str
+    tls: Path
+    tls_names: tuple[str, ...]
+    store: Path
+    kek: Path | None
+    reference_values: tuple[Path, ...]
+    collateral: Path
+    simulated_root: Path | None
+    resources: tuple[str, ...]
+    generate: tuple[str, ...]
+    session_lifetime: int
+    as_json: bool
+
+
+@command.command("broker")
+@click.option(
+    "--listen",
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address to listen on; with port 0, any free one.",
+)
+@click.option(
+    "--tls",
+    required=True,
+    type=_FOLDER,
+    help="Folder with ca.pem, cert.pem and key.pem; when it is empty or absent, they are made there, for "
+    "development.",
+)
+@click.option(
+    "--tls-name",
+    "tls_names",
+    multiple=True,
+    metavar="NAME",
+    help="One more name for a certificate that is made.",
+)
+@click.option(
+    "--store",
+    required=True,
+    type=_ANY_FILE,
+    help="SQLite file with the sealed resources and the audit log; made at the first start.",
+)
+@click.option(
+    "--kek",
+    type=_ANY_FILE,
+    help="File with the key that the resources are sealed under; made with the store.  [default: STORE.kek]",
+)
+@click.option(
+    "--reference-values",
+    required=True,
+    multiple=True,
+    type=_FILE,
+    help="reference-values.json of a signed bundle NAME, which may then read default/NAME/…; repeatable.",
+)
+@click.option("--collateral", required=True, type=_FILE, help="Endorsements of the platforms, as JSON.")
+@click.option(
+    "--simulated-root",
+    type=_FILE,
+    help="Root certificate (PEM) of a simulated platform, to accept it beside Intel's.",
+)
+@click.option(
+    "--resource",
+    "resources",
+    multiple=True,
+    metavar="REPO/TYPE/TAG=FILE",
+    help="Keep the content of FILE as a resource; repeatable.",
+)
+@click.option(
+    "--generate",
+    multiple=True,
+    metavar="REPO/TYPE/TAG=BYTES",
+    help="Make a random resource of that size, unless it exists; repeatable.",
+)
+@click.option(
+    "--session-lifetime",
+    default=300,
+    show_default=True,
+    type=click.IntRange(1, 3600),
+    metavar="SECONDS",
+    help="How long a challenge, and what its answer proved, are good.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the address as a line of JSON when ready.")
+def broker(**options: Any) -> None:
+    """Release secrets to the enclaves that match reference values, over HTTPS until a signal comes."""
+    _serve(BrokerOptions(**options))
+
+
+def _serve(options: BrokerOptions) -> None:
+    from casemate.adapters.broker_server import BrokerServer, bind
+    from casemate.adapters.sqlite_store import SqliteStore
+    from casemate.broker.app import make_app
+    from casemate.broker.release import Broker
+    from casemate.broker.session import SessionLimits
+    from casemate.broker.store import ResourceStore
+    from casemate.broker.token import TokenIssuer
+
+    _log_to_stderr()
+    address = _address(options.listen)
+    policy = _policy(options)
+    appraiser = _appraiser(options, policy)
+    _require_certificates(options, address)
+    key = _key(options)
+    with closing(SqliteStore.open(options.store, key)) as table:
+        store = ResourceStore(table, key, os.urandom)
+        _fill(options, store, policy)
+        broker = Broker(
+            appraiser=appraiser,
+            policy=policy,
+            store=store,
+            audit=table,
+            tokens=TokenIssuer.ephemeral(),
+            limits=SessionLimits(lifetime=timedelta(seconds=options.session_lifetime)),
+            random=os.urandom,
+        )
+        listener = bind(address)
+        host, port = listener.getsockname()[:2]
+        app = make_app(broker, clock=_utc_now)
+        BrokerServer(app, listener, options.tls, _announcement(options, host, port)).run_until_signal()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _address(text: str) -> Address:
+    from casemate.adapters.broker_server import Address
+
+    host, separator, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(
+            "listening address",
+            expected="HOST:PORT",
+            got=text,
+            where="--listen",
+            hint="for example --listen 127.0.0.1:8080 or --listen [::1]:0",
+        )
+    return Address(host=host, port=int(port))
+
+
+def _announcement(options: BrokerOptions, host: str, port: int) -> Callable[[], None]:
+    from casemate.adapters.broker_server import Address
+
+    url = f"https://{Address(host=host, port=port)}"
+
+    def announce() -> None:
+        click.echo(f"broker: {url} ready", err=True)
+        if options.as_json:
+            click.echo(
+                json.dumps({"version": 1, "kind": "casemate.broker", "url": url, "host": host, "port": port})
+            )
+            sys.stdout.flush()
+
+    return announce
+
+
+def _policy(options: BrokerOptions) -> WorkloadPolicy:
+    from casemate.broker.policy import WorkloadPolicy
+    from casemate.broker.reference_values import ReferenceValues
+
+    values = tuple(ReferenceValues.parse(_read(path), str(path)) for path in options.reference_values)
+    for path, value in zip(options.reference_values, values, strict=True):
+        if value.simulated and options.simulated_root is None:
+            raise UsageError(
+                "reference values",
+                expected="those of a real platform, as no simulated root is named",
+                got="simulated ones",
+                where=str(path),
+                hint="build with Gramine (casemate build --gramine PATH), or name --simulated-root",
+            )
+    if options.simulated_root is not None and not any(value.simulated for value in values):
+        raise UsageError(
+            "simulated root",
+            expected="simulated reference values that need it",
+            got="real ones only",
+            where=str(options.simulated_root),
+            hint="leave --simulated-root out",
+        )
+    return WorkloadPolicy(reference_values=values)
+
+
+def _appraiser(options: BrokerOptions, policy: WorkloadPolicy) -> ReferenceAppraiser:
+    from casemate.broker.policy import ReferenceAppraiser
+    from casemate.formats.sgx.collateral import Collateral
+    from casemate.verifier.roots import TrustRoots
+
+    roots = [] if options.simulated_root is None else [_read(options.simulated_root)]
+    return ReferenceAppraiser(
+        reference_values=policy.reference_values,
+        endorsements=Collateral.parse_json(_read(options.collateral)),
+        simulated_roots=TrustRoots.simulated(*roots),
+    )
+
+
+def _require_certificates(options: BrokerOptions, address: Address) -> None:
+    from casemate.adapters.broker_server import has_certificates
+    from casemate.adapters.service_certificate import make_service_certificates
+
+    if has_certificates(options.tls):
+        return
+    # A client does not call a wildcard address by its name.
+    host = () if address.host in _WILDCARDS else (address.host,)
+    names = dict.fromkeys((*host, "localhost", "127.0.0.1", *options.tls_names))
+    make_service_certificates(
+        options.tls,
+        tuple(names),
+        _utc_now(),
+    )
+    click.echo(
+        f"broker: made a development certificate in {options.tls}; its authority's key is not kept", err=True
+    )
+
+
+def _key(options: BrokerOptions) -> KeyEncryptionKey:
+    from casemate.adapters.kek_file import read_or_make_key
+
+    path = options.kek or options.store.with_name(options.store.name + ".kek")
+    return read_or_make_key(path, os.urandom, may_make=not options.store.exists())
+
+
+def _fill(options: BrokerOptions, store: ResourceStore, policy: WorkloadPolicy) -> None:
+    """Keep and generate what the command line asks for."""
+    from casemate.broker.resource import Secret
+
+    given = [_named(text, "--resource", "FILE") for text in options.resources]
+    sizes = [
+        (name, _size(text))
+        for name, text in (_named(item, "--generate", "BYTES") for item in options.generate)
+    ]
+    secrets = [(name, Secret(_read(Path(path)))) for name, path in given]
+    for name, secret in secrets:
+        store.put(name, secret)
+    for name, size in sizes:
+        store.generate(name, size)
+    for name in (name for name, _ in (*secrets, *sizes)):
+        if not policy.has_reader(name):
+            click.echo(f"broker: nobody can read {name}: no reference values are for its workload", err=True)
+
+
+def _named(text: str, option: str, value: str) -> tuple[ResourceName, str]:
+    from casemate.broker.resource import ResourceName
+
+    name, separator, rest = text.partition("=")
+    if not separator or not rest:
+        raise UsageError("resource", expected=f"REPO/TYPE/TAG={value}", got=text, where=option)
+    return ResourceName.parse(name), rest
+
+
+def _size(text: str) -> int:
+    from casemate.broker.resource import MAX_SECRET_SIZE
+
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MAX_SECRET_SIZE:
+        raise UsageError(
+            "resource size", expected=f"1 to {MAX_SECRET_SIZE} bytes", got=text, where="--generate"
+        )
+    return int(text)
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file that the command line names."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise UsageError(
+            "file", expected="one that can be read", got=error.strerror or str(error), where=str(path)
+        ) from error
+    if len(content) > _MAX_FILE_SIZE:
+        raise FormatError("file", expected=f"at most {_MAX_FILE_SIZE} bytes", got="more", where=str(path))
+    return content
