@@ -67,8 +67,8 @@ class NamedLibrary:
     why: str
 
 
-#: Not here, because the application works without: OpenSSL's legacy provider and engines, gconv modules of the
-#: C library (Python has its own codecs), NSS modules other than files and dns, what ``ctypes.util`` would find.
+#: Not here, because applications work without: OpenSSL's legacy provider and engines, gconv modules of the C
+#: library (Python has its own codecs), NSS modules other than files and dns, what ``ctypes.util`` looks for.
 NAMED_LIBRARIES: Final = (
     NamedLibrary(
         name="libgcc_s.so.1", opened_by="libc.so.6", why="pthread_cancel, pthread_exit and backtrace"

@@ -1,0 +1,197 @@
+"""The bundle: a folder with the image and everything that was decided while building it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+
+from casemate.builder.image import ImageLayout, append_signature
+from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.reference_values import renew_reference_values
+from casemate.builder.tcb import Tcb
+from casemate.builder.writing import write_files
+from casemate.errors import FormatError, ToolchainError, UsageError
+from casemate.formats.deployment import Deployment
+from casemate.formats.sgx.report import MrSigner
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The files of a bundle by name, and what they hold.
+
+    The readers raise :class:`FormatError` for a file that is missing or that another version wrote.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """The bundle at ``path``.
+
+        Raises:
+            UsageError: There is none.
+        """
+        bundle = cls(path)
+        if not bundle.measurement_path.is_file():
+            raise UsageError(
+                "bundle",
+                expected="a folder that casemate build made",
+                got="another folder" if path.is_dir() else "a file" if path.exists() else "nothing",
+                where=str(path),
+                hint="make one with: casemate build DIR -o BUNDLE",
+            )
+        return bundle
+
+    @property
+    def image(self) -> ImageLayout:
+        """The OCI image layout."""
+        return ImageLayout(self.path / "image")
+
+    @property
+    def manifest_path(self) -> Path:
+        """The measured manifest: exactly the bytes that MRENCLAVE covers."""
+        return self.path / "app.manifest.sgx"
+
+    @property
+    def signature_path(self) -> Path:
+        """The SIGSTRUCT; there after signing."""
+        return self.path / "app.sig"
+
+    @property
+    def tcb_path(self) -> Path:
+        """Every trusted file and why it is there."""
+        return self.path / "tcb.json"
+
+    @property
+    def measurement_path(self) -> Path:
+        """What the enclave measures to."""
+        return self.path / "measurement.json"
+
+    @property
+    def reference_values_path(self) -> Path:
+        """The in-toto statement for brokers and verifiers."""
+        return self.path / "reference-values.json"
+
+    @property
+    def deployment_path(self) -> Path:
+        """What a cluster has to be told."""
+        return self.path / "deployment.json"
+
+    @property
+    def manifest(self) -> bytes:
+        """The bytes of the measured manifest."""
+        return _read(self.manifest_path)
+
+    @property
+    def tcb(self) -> Tcb:
+        """Every trusted file and why it is there."""
+        return Tcb.parse(_read(self.tcb_path))
+
+    @property
+    def measurement(self) -> MeasurementRecord:
+        """What the enclave measures to."""
+        return MeasurementRecord.parse(_read(self.measurement_path))
+
+    @property
+    def reference_values(self) -> bytes:
+        """The bytes of the in-toto statement."""
+        return _read(self.reference_values_path)
+
+    @property
+    def deployment(self) -> Deployment:
+        """What a cluster has to be told."""
+        return Deployment.parse(_read(self.deployment_path))
+
+    @property
+    def signature(self) -> bytes | None:
+        """The SIGSTRUCT; ``None`` before signing."""
+        return _read(self.signature_path) if self.signature_path.exists() else None
+
+    def add_signature(self, sigstruct: bytes, mrsigner: MrSigner) -> MeasurementRecord:
+        """Put a SIGSTRUCT beside the manifest and into the image; the documents follow.
+
+        Args:
+            sigstruct: Made for this bundle's MRENCLAVE.
+            mrsigner: Identity of its signer.
+
+        Returns:
+            The measurement with the signer and the new digest of the image.
+        """
+        statement, former = self.reference_values, self.measurement
+        record = replace(former, mrsigner=mrsigner, image_digest=append_signature(self.image, sigstruct))
+        write_files(
+            {
+                self.signature_path: sigstruct,
+                self.measurement_path: record.to_bytes(),
+                self.reference_values_path: renew_reference_values(statement, record),
+            }
+        )
+        return record
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FormatError(
+            f"{path.name} of the bundle",
+            expected="a file",
+            got=error.strerror,
+            where=str(path),
+            hint="build the bundle again",
+        ) from error
+
+
+@contextmanager
+def new_bundle(path: Path) -> Iterator[Bundle]:
+    """A bundle to fill, beside ``path``; it moves there when the block ends without an error.
+
+    A bundle that is there already is replaced then, and not before.
+
+    Raises:
+        UsageError: What is at ``path`` is neither a bundle nor an empty folder.
+        ToolchainError: The folder cannot be made or moved.
+    """
+    path = path.absolute()
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or _is_bundle(path))):
+        raise UsageError(
+            "output",
+            expected="a new folder, or a bundle to replace",
+            got="something else",
+            where=str(path),
+            hint="name another folder with -o",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise ToolchainError("bundle cannot be written", got=error.strerror, where=str(path)) from error
+    try:
+        inner = draft / "bundle"
+        inner.mkdir()
+        yield Bundle(inner)
+        _move(inner, path, draft / "former")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_bundle(path: Path) -> bool:
+    return Bundle(path).measurement_path.is_file()
+
+
+def _move(inner: Path, path: Path, former: Path) -> None:
+    try:
+        if path.exists():
+            path.rename(former)
+        inner.rename(path)
+    except OSError as error:
+        if former.exists() and not path.exists():
+            former.rename(path)
+        raise ToolchainError("bundle cannot be written", got=error.strerror, where=str(path)) from error

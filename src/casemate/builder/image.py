@@ -1,0 +1,339 @@
+"""The image of a bundle: an OCI layout that is written, read, extended by a signature, and unpacked.
+
+Three layers, those that change least at the bottom: the interpreter with libraries and system files (and
+Gramine); the installed distributions; the application with its configuration and the measured manifest.
+Signing adds a fourth with the SIGSTRUCT.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from casemate.builder.layers import LayerFile, layer_chunks, layer_entries
+from casemate.builder.layout import (
+    APPLICATION_ROOT,
+    ENCLAVE_ROOT,
+    GRAMINE_ROOT,
+    MANIFEST_PREFIX,
+    PYTHON_HOME,
+)
+from casemate.builder.tcb import TrustedContent
+from casemate.builder.writing import write_files
+from casemate.errors import FormatError, ToolchainError
+from casemate.formats.oci import (
+    CONFIG_TYPE,
+    LAYER_TYPE,
+    LAYOUT_FILE,
+    MANIFEST_TYPE,
+    Descriptor,
+    ImageConfig,
+    ImageIndex,
+    ImageManifest,
+)
+
+#: Nobody in particular, and not root: what the container runtime sees. Inside the enclave the user is 0.
+USER: Final = "10001:10001"
+LABEL_SIMULATED: Final = "io.casemate.simulated"
+LABEL_MRENCLAVE: Final = "io.casemate.mrenclave"
+#: What the layers hold, in order, for the history of the image.
+_SYSTEM, _DEPENDENCIES, _APPLICATION = (
+    "casemate: interpreter, libraries, system files",
+    "casemate: installed distributions",
+    "casemate: application, configuration, manifest",
+)
+_SIGNATURE: Final = "casemate: signature"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageContents:
+    """What an image is made of.
+
+    Attributes:
+        name: Name of the workload.
+        port: TCP port on which it listens.
+        trusted: The files of the enclave.
+        outside: Gramine and what its loader needs, by their paths in the image; not trusted. Empty for a
+            simulated bundle, which has no entrypoint either.
+        manifest: The measured manifest.
+        mrenclave: Hexadecimal.
+        simulated: Whether the measurement stands for a software platform.
+        epoch: Seconds since 1970 that every entry carries.
+    """
+
+    name: str
+    port: int
+    trusted: tuple[TrustedContent, ...]
+    outside: tuple[LayerFile, ...]
+    manifest: bytes
+    mrenclave: str
+    simulated: bool
+    epoch: int
+
+
+class ImageLayout:
+    """An OCI image layout with one image.
+
+    Args:
+        path: Its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def index(self) -> ImageIndex:
+        """``index.json``.
+
+        Raises:
+            FormatError: There is none, or Casemate did not write it.
+        """
+        try:
+            return ImageIndex.parse((self.path / "index.json").read_bytes())
+        except OSError as error:
+            raise FormatError(
+                "image of the bundle",
+                expected="an OCI layout",
+                got=error.strerror,
+                where=str(self.path / "index.json"),
+            ) from error
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…`` of the image manifest."""
+        return self.index.manifest.digest
+
+    @property
+    def manifest(self) -> ImageManifest:
+        """The image manifest."""
+        return ImageManifest.parse(self.read(self.index.manifest))
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """The blob to which ``descriptor`` points.
+
+        Raises:
+            FormatError: It is not there, or is not what the descriptor says.
+        """
+        path = self.blob(descriptor)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise FormatError(
+                "blob of the image", expected="a file", got=error.strerror, where=str(path)
+            ) from error
+        found = Descriptor.of(descriptor.media_type, data)
+        if found != descriptor:
+            raise FormatError(
+                "blob of the image",
+                expected=f"{descriptor.digest} of {descriptor.size} bytes",
+                got=f"{found.digest} of {found.size} bytes",
+                where=str(path),
+            )
+        return data
+
+    def blob(self, descriptor: Descriptor) -> Path:
+        """Where the blob lies."""
+        return self.path / "blobs" / "sha256" / descriptor.hex
+
+    def add(self, media_type: str, data: bytes) -> Descriptor:
+        """Write a blob."""
+        descriptor = Descriptor.of(media_type, data)
+        write_files({self.blob(descriptor): data})
+        return descriptor
+
+    def add_layer(self, chunks: Iterable[bytes]) -> Descriptor:
+        """Write a layer while hashing it; the whole of it is never in memory."""
+        folder = self.path / "blobs" / "sha256"
+        digest, size = hashlib.sha256(), 0
+        with NamedTemporaryFile(dir=folder, delete=False) as draft:
+            for chunk in chunks:
+                draft.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        descriptor = Descriptor(media_type=LAYER_TYPE, digest=f"sha256:{digest.hexdigest()}", size=size)
+        Path(draft.name).chmod(0o644)
+        Path(draft.name).replace(self.blob(descriptor))
+        return descriptor
+
+    def point_to(self, manifest: ImageManifest, name: str) -> str:
+        """Make ``manifest`` the image of the layout; returns its digest."""
+        pointer = self.add(MANIFEST_TYPE, manifest.to_bytes())
+        write_files({self.path / "index.json": ImageIndex(manifest=pointer, name=name).to_bytes()})
+        return pointer.digest
+
+
+def write_image(path: Path, contents: ImageContents) -> ImageLayout:
+    """Write an image layout into the new folder ``path``.
+
+    Raises:
+        ToolchainError: A file cannot be read or written, or has changed since it was hashed.
+    """
+    layout = ImageLayout(path)
+    layers = _layers(contents)
+    try:
+        (path / "blobs" / "sha256").mkdir(parents=True)
+        written = tuple(layout.add_layer(layer_chunks(files, contents.epoch)) for _, files in layers)
+    except OSError as error:
+        raise ToolchainError("image cannot be written", got=str(error), where=str(path)) from error
+    config = ImageConfig(
+        created=_time(contents.epoch),
+        entrypoint=_entrypoint(contents),
+        labels=tuple(
+            sorted(
+                {
+                    LABEL_SIMULATED: str(contents.simulated).lower(),
+                    LABEL_MRENCLAVE: contents.mrenclave,
+                    "org.opencontainers.image.title": contents.name,
+                }.items()
+            )
+        ),
+        user=USER,
+        port=contents.port,
+        layers=tuple(layer.digest for layer in written),
+        history=tuple(line for line, _ in layers),
+    )
+    pointer = layout.add(CONFIG_TYPE, config.to_bytes())
+    write_files({path / "oci-layout": LAYOUT_FILE})
+    layout.point_to(ImageManifest(config=pointer, layers=written), contents.name)
+    return layout
+
+
+def _entrypoint(contents: ImageContents) -> tuple[str, ...]:
+    if contents.simulated:
+        return ()
+    return (f"{GRAMINE_ROOT}/loader", f"{GRAMINE_ROOT}/libpal.so", "init", MANIFEST_PREFIX)
+
+
+def _time(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _layers(contents: ImageContents) -> tuple[tuple[str, list[LayerFile]], ...]:
+    system = list(contents.outside)
+    dependencies: list[LayerFile] = []
+    application: list[LayerFile] = []
+    for entry in contents.trusted:
+        path = PurePosixPath(entry.file.path)
+        if path.is_relative_to(APPLICATION_ROOT) or path.is_relative_to("/etc/casemate"):
+            layer = application
+        elif path.is_relative_to(PYTHON_HOME) and "site-packages" in path.parts:
+            layer = dependencies
+        else:
+            layer = system
+        layer.append(
+            LayerFile(
+                path=f"{ENCLAVE_ROOT}{path}",
+                content=entry.file.content,
+                executable=entry.file.executable,
+                sha256=entry.sha256,
+            )
+        )
+    application.append(LayerFile(path=f"{MANIFEST_PREFIX}.manifest.sgx", content=contents.manifest))
+    return (_SYSTEM, system), (_DEPENDENCIES, dependencies), (_APPLICATION, application)
+
+
+def append_signature(layout: ImageLayout, sigstruct: bytes) -> str:
+    """Add the SIGSTRUCT to the image as a layer of its own, in place of one that is there already.
+
+    The index is replaced last, so that the image is the old one or the new one at every moment.
+
+    Returns:
+        The new digest of the image.
+
+    Raises:
+        FormatError: The layout is not one that Casemate wrote.
+        ToolchainError: A file cannot be written.
+    """
+    index, manifest = layout.index, layout.manifest
+    config = ImageConfig.parse(layout.read(manifest.config))
+    kept = len(config.history) - (config.history[-1:] == (_SIGNATURE,))
+    epoch = int(datetime.fromisoformat(config.created).timestamp())
+    file = LayerFile(path=f"{MANIFEST_PREFIX}.sig", content=sigstruct)
+    layer = layout.add(LAYER_TYPE, b"".join(layer_chunks((file,), epoch)))
+    config = replace(
+        config,
+        layers=(*config.layers[:kept], layer.digest),
+        history=(*config.history[:kept], _SIGNATURE),
+    )
+    pointer = layout.add(CONFIG_TYPE, config.to_bytes())
+    digest = layout.point_to(
+        ImageManifest(config=pointer, layers=(*manifest.layers[:kept], layer)), index.name
+    )
+    _remove(layout, (index.manifest, manifest.config, *manifest.layers[kept:]))
+    return digest
+
+
+def _remove(layout: ImageLayout, former: Iterable[Descriptor]) -> None:
+    """Remove the blobs of a former image that the present one does not use."""
+    manifest = layout.manifest
+    used = {one.digest for one in (layout.index.manifest, manifest.config, *manifest.layers)}
+    for descriptor in former:
+        if descriptor.digest not in used:
+            layout.blob(descriptor).unlink(missing_ok=True)
+
+
+def unpack_image(layout: ImageLayout, into: Path) -> None:
+    """Write the files of all layers below ``into``, an existing folder.
+
+    Only what Casemate writes is unpacked: folders and regular files. Files are made anew and no link is
+    followed, so nothing is written outside of ``into``.
+
+    Raises:
+        FormatError: A blob is not what its descriptor says; an entry is a link or a device, names a path
+            outside, or one that is another kind of file already.
+        ToolchainError: A file cannot be written.
+    """
+    for descriptor in layout.manifest.layers:
+        where = f"layer {descriptor.digest}"
+        try:
+            for entry, content in layer_entries(layout.read(descriptor)):
+                _unpack_entry(entry, content, into, where)
+        except tarfile.TarError as error:
+            raise FormatError(
+                "layer of the image", expected="a tar archive", got=str(error), where=where
+            ) from error
+        except OSError as error:
+            raise ToolchainError("image cannot be unpacked", got=str(error), where=str(into)) from error
+
+
+def _unpack_entry(entry: tarfile.TarInfo, content: bytes, into: Path, where: str) -> None:
+    parts = PurePosixPath(entry.name).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in entry.name:
+        raise FormatError(
+            "path in a layer", expected="one inside the image", got=ascii(entry.name), where=where
+        )
+    if not (entry.isreg() or entry.isdir()):
+        raise FormatError(
+            "entry of a layer", expected="a folder or a regular file", got=ascii(entry.name), where=where
+        )
+    for folder in _folders(into, parts if entry.isdir() else parts[:-1]):
+        if folder.is_symlink() or not folder.is_dir():
+            try:
+                folder.mkdir(mode=0o755)
+            except FileExistsError as error:
+                raise FormatError(
+                    "folder in a layer", expected="no file of this name", got=ascii(entry.name), where=where
+                ) from error
+    if entry.isreg():
+        _write(into.joinpath(*parts), content, 0o755 if entry.mode & 0o100 else 0o644)
+
+
+def _folders(into: Path, parts: Sequence[str]) -> Iterator[Path]:
+    for depth in range(1, len(parts) + 1):
+        yield into.joinpath(*parts[:depth])
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """A new file in place of one that a lower layer may have put there."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(path, "wb", opener=lambda name, _: os.open(name, flags, mode)) as file:
+        file.write(content)
+    path.chmod(mode)

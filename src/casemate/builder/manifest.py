@@ -1,0 +1,171 @@
+"""The manifest as a value, generated whole: from the project and the files of the image, without a template.
+
+Gramine 1.9, "Manifest syntax". What Gramine calls insecure does not occur; ``debug`` only when
+``casemate.toml`` asks for it by name, and then signing refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from casemate.builder.layout import CA_BUNDLE, ENCLAVE_ROOT, GRAMINE_ROOT, interpreter_path
+from casemate.builder.libraries import ENCLAVE_LIBRARY_PATH
+from casemate.builder.system_files import time_zone
+from casemate.builder.tcb import TrustedContent
+from casemate.errors import ProjectError
+from casemate.project import Destination, EncryptedMount, Project, TmpfsMount
+
+#: The only writable folder that every application gets: memory of the enclave.
+TEMPORARY_FOLDER: Final = "/tmp"  # noqa: S108 - the enclave's own
+#: Open files and sockets; Gramine's default of 900 is less than a busy server needs.
+_FILE_DESCRIPTORS: Final = 4096
+#: Numerical libraries start one thread for each processor of the host, which the enclave has no room for.
+_THREAD_POOLS: Final = (
+    "BLIS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+_UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibOs:
+    """The LibOS that the enclave loads.
+
+    Attributes:
+        uri: Where it lies in the image.
+        sha256: Its digest, hexadecimal.
+    """
+
+    uri: str
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> LibOs:
+        """The LibOS of an installed Gramine (``libsysdb.so``)."""
+        return cls(uri=f"file:{GRAMINE_ROOT}/libsysdb.so", sha256=hashlib.sha256(content).hexdigest())
+
+    @classmethod
+    def absent(cls) -> LibOs:
+        """Stands where a simulated bundle has none.
+
+        The digest is one that no file is known to have, so that a real enclave refuses to start with it.
+        """
+        return cls(uri=f"file:{GRAMINE_ROOT}/simulated-bundle-has-no-libos", sha256="0" * 64)
+
+
+def make_manifest(
+    project: Project, files: Iterable[TrustedContent], *, python: str, libos: LibOs
+) -> dict[str, Any]:
+    """The measured manifest.
+
+    Args:
+        project: What ``casemate.toml`` says.
+        files: Every file that the enclave may open; all of them are trusted, and nothing else is.
+        python: Version of the interpreter: ``"3.11"``.
+        libos: The LibOS.
+
+    Raises:
+        ProjectError: The size of the enclave is no power of two.
+    """
+    entrypoint = interpreter_path(python)
+    return {
+        "libos": {"entrypoint": entrypoint},
+        "loader": {
+            "entrypoint": {"uri": libos.uri, "sha256": libos.sha256},
+            "log_level": "error",
+            "argv": [entrypoint, "-I", "-B", "-u", "-X", "utf8", "-m", "casemate_attester"],
+            "env": dict(sorted(environment(project).items())),
+        },
+        "fs": {
+            "root": {"type": "chroot", "uri": f"file:{ENCLAVE_ROOT}"},
+            "mounts": list(_mounts(project)),
+        },
+        "sys": {
+            "stack": {"size": format_size(project.enclave.stack)},
+            "fds": {"limit": _FILE_DESCRIPTORS},
+            "enable_sigterm_injection": True,
+            "disallow_subprocesses": True,
+            "enable_extra_runtime_domain_names_conf": True,
+        },
+        "sgx": {**_sgx(project), "trusted_files": list(_trusted(files))},
+    }
+
+
+def environment(project: Project) -> dict[str, str]:
+    """The whole environment of the application, before its secrets: nothing of the host's passes through."""
+    return {
+        "HOME": TEMPORARY_FOLDER,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "MALLOC_ARENA_MAX": "1",
+        "REQUESTS_CA_BUNDLE": CA_BUNDLE,
+        "SSL_CERT_FILE": CA_BUNDLE,
+        "TMPDIR": TEMPORARY_FOLDER,
+        "TZ": time_zone(project),
+        "XDG_CACHE_HOME": f"{TEMPORARY_FOLDER}/.cache",
+        **dict.fromkeys(_THREAD_POOLS, "1"),
+        **dict(project.env),
+        "LD_LIBRARY_PATH": ":".join(ENCLAVE_LIBRARY_PATH),
+    }
+
+
+def _sgx(project: Project) -> dict[str, Any]:
+    enclave = project.enclave
+    if enclave.size <= 0 or enclave.size & (enclave.size - 1):
+        raise ProjectError(
+            "size of the enclave",
+            expected="a power of two",
+            got=format_size(enclave.size),
+            where="[enclave] size",
+            hint=f'the next one is size = "{format_size(1 << enclave.size.bit_length())}"',
+        )
+    return {
+        "enclave_size": format_size(enclave.size),
+        "max_threads": enclave.threads,
+        "remote_attestation": "dcap",
+        "debug": enclave.debug,
+        "edmm_enable": enclave.edmm,
+        "use_exinfo": False,
+        "isvprodid": enclave.isvprodid,
+        "isvsvn": enclave.isvsvn,
+        "file_check_policy": "strict",
+    }
+
+
+def _mounts(project: Project) -> Iterator[dict[str, str]]:
+    """Writable folders, outer ones before those inside them: Gramine mounts in the order of the list."""
+    memory = {TEMPORARY_FOLDER}
+    memory |= {mount.path for mount in project.mounts if isinstance(mount, TmpfsMount)}
+    encrypted = {mount.path: mount for mount in project.mounts if isinstance(mount, EncryptedMount)}
+    memory |= {
+        str(PurePosixPath(secret.destination).parent)
+        for secret in project.secrets
+        if secret.kind is Destination.FILE
+    } - encrypted.keys()
+    for path in sorted(memory | encrypted.keys()):
+        mount = encrypted.get(path)
+        if mount is None:
+            yield {"type": "tmpfs", "path": path}
+        else:
+            yield {"type": "encrypted", "path": path, "uri": f"file:{mount.host}", "key_name": mount.key}
+
+
+def _trusted(files: Iterable[TrustedContent]) -> Iterator[dict[str, str]]:
+    for entry in sorted(files, key=lambda entry: entry.file.path):
+        yield {"uri": f"file:{ENCLAVE_ROOT}{entry.file.path}", "sha256": entry.sha256}
+
+
+def format_size(size: int) -> str:
+    """Bytes as Gramine's signer and runtime both read them: decimal, with an upper-case suffix."""
+    for unit, suffix in _UNITS:
+        if size and size % unit == 0:
+            return f"{size // unit}{suffix}"
+    return str(size)
