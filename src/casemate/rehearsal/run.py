@@ -84,13 +84,15 @@ class Rehearsal:
         self._stdout = stdout
         self._stderr = stderr
         self._stack = contextlib.ExitStack()
+        self._started: float | None = None
         self._stop: Stop | None = None
         self._deadline: float | None = None
         self._report: Report | None = None
 
     def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
+        """Start it, unless it has been started."""
+        if self._started is None:
+            self.start()
         return self
 
     def __exit__(
@@ -111,8 +113,8 @@ class Rehearsal:
             RehearsalError: The machine, the image or the manifest does not allow it.
             FormatError: The manifest is not one.
         """
+        self._started = time.monotonic()
         with contextlib.ExitStack() as stack:
-            self._started = time.monotonic()
             private = Path(tempfile.mkdtemp(prefix="casemate-rehearsal-"))
             stack.callback(shutil.rmtree, private, ignore_errors=True)
             self._stage = self._make_stage(private)
@@ -205,7 +207,7 @@ class Rehearsal:
             mrsigner=enclave.mrsigner.hex(),
             root_sha256=_root_digest(enclave),
             opened=self._tree.opened,
-            seconds=time.monotonic() - self._started,
+            seconds=time.monotonic() - (self._started or 0.0),
             findings=self._recorder.findings,
             notes=(*self._stage.notes, *_notes(self._plan, self._stop)),
         )

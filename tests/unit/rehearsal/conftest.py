@@ -1,4 +1,4 @@
-"""A small image for rehearsals: this machine's interpreter, the part of its library that starts it, and code."""
+"""A small image for rehearsals: this machine's interpreter and the part of its library that starts it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,23 @@ from casemate.simulator.platform import SimulatedPlatform
 
 #: The modules that test programs may import.
 _MODULES = "os, sys, json, socket, signal, time, threading, errno, stat, traceback, resource, linecache"
+#: What most test programs begin with: ``from asking import *``.
+_ASKING = """
+    import os, json, errno
+
+    def attempt(function, *arguments):
+        try:
+            function(*arguments)
+        except OSError as refusal:
+            return errno.errorcode[refusal.errno]
+        return "done"
+
+    def ask(path, *arguments):
+        return attempt(lambda: open(path, *arguments).close())
+
+    def look(path):
+        return attempt(os.stat, path)
+"""
 _PRELUDE = f"""
 import {_MODULES}, sysconfig
 files = [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
@@ -128,7 +145,9 @@ def image(interpreter_tree: tuple[Path, str], tmp_path: Path) -> Image:
         "sys": {"stack": {"size": "2M"}, "enable_sigterm_injection": True},
         "sgx": {"enclave_size": "256M", "remote_attestation": "dcap"},
     }
-    return Image(rootfs=rootfs, python=python, trusted=trusted, manifest=manifest)
+    made = Image(rootfs=rootfs, python=python, trusted=trusted, manifest=manifest)
+    made.write(f"/opt/python/lib/{Path(python).name}/asking.py", _ASKING)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -173,7 +192,7 @@ def stage(image: Image, enclave: SimulatedEnclave) -> Callable[..., Stage]:
 
 
 @pytest.fixture
-def run(image: Image, stage: Callable[..., Stage], tmp_path: Path) -> Iterator[Runner]:
+def run(image: Image, stage: Callable[..., Stage], tmp_path: Path) -> Runner:
     """Runs a program, given as source, to its end."""
 
     def rehearse(program: str, *, outside: Mapping[str, str] | None = None, **changes: Any) -> Run:
@@ -192,4 +211,4 @@ def run(image: Image, stage: Callable[..., Stage], tmp_path: Path) -> Iterator[R
             report = rehearsal.wait(60)
         return Run(report, out.read_text(), err.read_text())
 
-    yield rehearse
+    return rehearse
