@@ -145,11 +145,10 @@ def verify_crl(checks: Checklist, rule: CrlRule, data: bytes, issuer: Certificat
             expected=f"{issuer.common_name}, key {issuer.key_id.hex()}",
             got=f"key {crl.authority_key_id.hex()}",
         ),
-        checks.require(
+        checks.require_signature(
             rule.signature,
-            passed=signed_by(issuer.public_key, crl.signature, crl.signed),
-            expected=f"signed by {issuer.common_name}",
-            got=f"{len(crl.signature)} bytes of signature",
+            right=signed_by(issuer.public_key, crl.signature, crl.signed),
+            by=issuer.common_name,
         ),
     )
     return crl if all(genuine) else None

@@ -44,10 +44,16 @@ class Checklist:
         try:
             value = parse(data)
         except FormatError as error:
-            self.require(requirement, passed=False, expected="what its format allows", got=str(error))
+            got = f"{error}. {error.hint}" if error.hint else str(error)
+            self.require(requirement, passed=False, expected="what its format allows", got=got)
             return None
         self.require(requirement, passed=True, expected="what its format allows", got=f"{len(data)} bytes")
         return value
+
+    def require_signature(self, requirement: Requirement, *, right: bool, by: str) -> bool:
+        """Record whether a signature is right; gives ``right`` back."""
+        got = "a right signature" if right else "a wrong signature"
+        return self.require(requirement, passed=right, expected=f"the signature of {by}", got=got)
 
     def period(self, begun: Requirement, expiry: Requirement, begins: datetime, ends: datetime) -> None:
         """Record whether the instant lies between ``begins`` and ``ends``, both inclusive."""

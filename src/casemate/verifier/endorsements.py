@@ -19,11 +19,10 @@ def verify_tcb_info(checks: Checklist, collateral: Collateral, signer: Certifica
     """TCB info, once it is signed and speaks of SGX in a way that is understood."""
     if signer is None:
         return None
-    if not checks.require(
+    if not checks.require_signature(
         Requirement.TCB_INFO_SIGNATURE,
-        passed=raw_signed_by(signer.public_key, collateral.tcb_info_signature, collateral.tcb_info),
-        expected=f"signed by {signer.common_name}",
-        got=f"signature {collateral.tcb_info_signature.hex()}",
+        right=raw_signed_by(signer.public_key, collateral.tcb_info_signature, collateral.tcb_info),
+        by=signer.common_name,
     ):
         return None
     info = checks.read(Requirement.TCB_INFO_FORMAT, TcbInfo.parse, collateral.tcb_info)
@@ -50,11 +49,10 @@ def verify_qe_identity(
     """QE identity, once it is signed and speaks of the quoting enclave of SGX."""
     if signer is None:
         return None
-    if not checks.require(
+    if not checks.require_signature(
         Requirement.QE_IDENTITY_SIGNATURE,
-        passed=raw_signed_by(signer.public_key, collateral.qe_identity_signature, collateral.qe_identity),
-        expected=f"signed by {signer.common_name}",
-        got=f"signature {collateral.qe_identity_signature.hex()}",
+        right=raw_signed_by(signer.public_key, collateral.qe_identity_signature, collateral.qe_identity),
+        by=signer.common_name,
     ):
         return None
     identity = checks.read(Requirement.QE_IDENTITY_FORMAT, QeIdentity.parse, collateral.qe_identity)

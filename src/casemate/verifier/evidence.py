@@ -66,11 +66,10 @@ def authenticate(checks: Checklist, quote: Quote, pck: Certificate) -> Authentic
 
     Signatures first: what they cover is read only when they are right.
     """
-    if not checks.require(
+    if not checks.require_signature(
         Requirement.QE_REPORT_SIGNATURE,
-        passed=raw_signed_by(pck.public_key, quote.qe_report_signature, quote.qe_report),
-        expected="the PCK's signature over the report of the quoting enclave",
-        got=f"signature {quote.qe_report_signature.hex()}",
+        right=raw_signed_by(pck.public_key, quote.qe_report_signature, quote.qe_report),
+        by="the PCK over the report of the quoting enclave",
     ):
         return None
     bound = hashlib.sha256(quote.attestation_key + quote.qe_auth_data).digest() + bytes(32)
@@ -83,11 +82,10 @@ def authenticate(checks: Checklist, quote: Quote, pck: Certificate) -> Authentic
     ):
         return None
     key = point_key(quote.attestation_key)
-    if not checks.require(
+    if not checks.require_signature(
         Requirement.QUOTE_SIGNATURE,
-        passed=key is not None and raw_signed_by(key, quote.signature, quote.signed),
-        expected="the attestation key's signature over header and report",
-        got=f"signature {quote.signature.hex()}",
+        right=key is not None and raw_signed_by(key, quote.signature, quote.signed),
+        by="the attestation key over header and report",
     ):
         return None
     return AuthenticEvidence(report=quote.report, qe_report=qe_report)
@@ -172,7 +170,7 @@ def check_enclave(checks: Checklist, report: ReportBody, policy: AppraisalPolicy
 
 
 def compare_with_policy(checks: Checklist, report: ReportBody, policy: AppraisalPolicy) -> None:
-    """The enclave's identity against the reference values; what the policy leaves open is recorded as such."""
+    """The enclave's identity against the reference values; what the policy leaves open is recorded so."""
     for requirement, found, accepted in (
         (Requirement.MRENCLAVE, report.mrenclave, policy.mrenclaves),
         (Requirement.MRSIGNER, report.mrsigner, _named(policy.mrsigner)),

@@ -10,6 +10,7 @@ from typing import Any
 from casemate.errors import RefusedError
 from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
+from casemate.verifier.requirements import Requirement
 
 
 class Verdict(Enum):
@@ -117,7 +118,7 @@ def require_affirming(result: AttestationResult) -> None:
     """Let only affirmed evidence pass.
 
     Raises:
-        RefusedError: With the first reason, and the names of the others as a hint.
+        RefusedError: With the first reason, and what to do about it and the names of the others as a hint.
     """
     if result.verdict is Verdict.AFFIRMING:
         return
@@ -127,14 +128,32 @@ def require_affirming(result: AttestationResult) -> None:
             "attestation", expected="every check to be made", got=f"{len(result.checks)} checks"
         )
     first, *others = reasons
-    names = ", ".join(check.name for check in others)
+    remedies = [_REMEDIES[first.name]] if first.name in _REMEDIES else []
+    if others:
+        remedies.append("Also refused: " + ", ".join(check.name for check in others) + ".")
     raise RefusedError(
         first.name,
         expected=first.expected,
         got=first.got,
         where=first.reference,
-        hint=f"Also refused: {names}." if others else None,
+        hint=" ".join(remedies) or None,
     )
+
+
+_FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
+
+# What to do about the refusals that an honest operator meets.
+_REMEDIES = {
+    Requirement.POLICY.title: "Say which enclave is meant.",
+    Requirement.PCK_CHAIN_ROOT.title: "A simulated platform is accepted only where its root is named.",
+    Requirement.PCK_CRL_EXPIRY.title: _FETCH_AGAIN,
+    Requirement.TCB_INFO_EXPIRY.title: _FETCH_AGAIN,
+    Requirement.QE_IDENTITY_EXPIRY.title: _FETCH_AGAIN,
+    Requirement.FMSPC.title: "The collateral is that of another kind of platform.",
+    Requirement.TCB_STATUS.title: "Update the platform, or name the status in the policy.",
+    Requirement.DEBUG.title: "The host can read this enclave; build it without debug.",
+    Requirement.MRENCLAVE.title: "Another build: compare the bundles, or update the reference values.",
+}
 
 
 def _claims(claims: Claims) -> dict[str, Any]:
