@@ -18,6 +18,9 @@ SGX_NODE_LABEL: Final = "intel.feature.node.kubernetes.io/sgx"
 EPC: Final = "sgx.intel.com/epc"
 ENCLAVE_DEVICE: Final = "sgx.intel.com/enclave"
 
+#: Not the workload's name: the webhook gives a container the provisioning device when it is named as the quote
+#: provider is, and a workload may be called "aesmd".
+_CONTAINER: Final = "application"
 _PORT_NAME: Final = "https"
 #: Anybody but root; the image's files are readable by all.
 _USER: Final = 65532
@@ -104,7 +107,7 @@ def _container(workload: Workload, choices: Choices) -> dict[str, Any]:
     mounts = [{"name": AESM_VOLUME, "mountPath": AESM_FOLDER, "readOnly": True}]
     mounts += [{"name": volume_name(folder), "mountPath": folder} for folder in workload.folders]
     return {
-        "name": workload.deployment.name,
+        "name": _CONTAINER,
         "image": choices.image,
         "ports": [{"name": _PORT_NAME, "containerPort": workload.deployment.port, "protocol": "TCP"}],
         "resources": _resources(workload),

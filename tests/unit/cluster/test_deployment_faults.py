@@ -105,6 +105,14 @@ def test_4_no_pod_gets_the_device_of_the_provisioning_key(template: dict[str, An
     }
 
 
+def test_4_not_even_a_workload_that_is_called_aesmd_gets_it(
+    render: Render, workload: Workload, choices: Choices
+) -> None:
+    named = replace(workload, deployment=replace(workload.deployment, name="aesmd"))
+    pod = admitted(render(named, choices)["Deployment"]["spec"]["template"])
+    assert "sgx.intel.com/provision" not in str(pod)
+
+
 def test_5_the_enclave_device_is_asked_for_even_when_no_webhook_runs(container: dict[str, Any]) -> None:
     assert container["resources"]["limits"]["sgx.intel.com/enclave"] == 1
     assert container["resources"]["requests"]["sgx.intel.com/enclave"] == 1
@@ -230,4 +238,4 @@ def test_9_the_pod_brings_no_aesmd_that_would_fight_with_the_one_of_the_node(
     template: dict[str, Any],
 ) -> None:
     assert len(containers(template)) == 1
-    assert containers(template)[0]["name"] == "notes"
+    assert containers(template)[0]["name"] == "application"
