@@ -24,7 +24,7 @@ check: setup
 	.venv/bin/python -m pytest -n auto
 
 bench: setup
-	@for benchmark in benchmarks/bench_*.py; do .venv/bin/python "$$benchmark" || exit 1; done
+	@for benchmark in benchmarks/*.py; do .venv/bin/python "$$benchmark" || exit 1; done
 
 clean:
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,7 +18,7 @@ SGX_NODE_LABEL: Final = "intel.feature.node.kubernetes.io/sgx"
 EPC: Final = "sgx.intel.com/epc"
 ENCLAVE_DEVICE: Final = "sgx.intel.com/enclave"
 
-#: Not the workload's name: the webhook gives a container the provisioning device when it is named as the quote
+#: Not the workload's name: the webhook gives the provisioning device to a container that is named as the quote
 #: provider is, and a workload may be called "aesmd".
 _CONTAINER: Final = "application"
 _PORT_NAME: Final = "https"

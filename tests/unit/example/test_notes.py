@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def test_the_sample_application_passes_its_own_tests(tmp_path: Path) -> None:
     done = subprocess.run(
         (
             *(uv.find_uv_bin(), "run", "--quiet", "--frozen", "--project", EXAMPLE, "--directory", EXAMPLE),
+            *("--python", sys.executable),
             *("pytest", "-q", "-p", "no:cacheprovider"),
         ),
         env=environment,
@@ -33,7 +35,7 @@ def test_the_sample_application_passes_its_own_tests(tmp_path: Path) -> None:
 
 def test_the_lock_file_of_the_sample_application_is_up_to_date() -> None:
     done = subprocess.run(
-        [uv.find_uv_bin(), "lock", "--check", "--project", EXAMPLE],
+        [uv.find_uv_bin(), "lock", "--check", "--project", EXAMPLE, "--python", sys.executable],
         capture_output=True,
         text=True,
         check=False,
