@@ -18,8 +18,8 @@ SGX_NODE_LABEL: Final = "intel.feature.node.kubernetes.io/sgx"
 EPC: Final = "sgx.intel.com/epc"
 ENCLAVE_DEVICE: Final = "sgx.intel.com/enclave"
 
-#: Not the workload's name: the webhook gives the provisioning device to a container that is named as the quote
-#: provider is, and a workload may be called "aesmd".
+#: Not the workload's name: the webhook gives the provisioning device to a container that has the name of the
+#: quote provider, and a workload may be called "aesmd".
 _CONTAINER: Final = "application"
 _PORT_NAME: Final = "https"
 #: Anybody but root; the image's files are readable by all.
