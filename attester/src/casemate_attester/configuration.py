@@ -18,6 +18,9 @@ from casemate_attester.errors import ConfigurationError
 from casemate_attester.strict_json import Fields, canonical_json, read_object
 
 __all__ = [
+    "MAX_BYTES",
+    "MAX_THREADS",
+    "VERSION",
     "Application",
     "Broker",
     "EnvironmentPlace",

@@ -33,6 +33,11 @@ from casemate_attester.errors import MessageError
 from casemate_attester.strict_json import Fields, canonical_json, read_object
 
 __all__ = [
+    "CONTENT_ENCRYPTION",
+    "KEY_AGREEMENT",
+    "MAX_MESSAGE_BYTES",
+    "MAX_QUOTE_BYTES",
+    "MAX_WRAPPED_SECRET_BYTES",
     "PROTOCOL_VERSION",
     "AttestResponse",
     "Attestation",

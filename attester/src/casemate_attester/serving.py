@@ -109,7 +109,7 @@ def describe(error: BaseException) -> str:
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         name = traceback.tb_frame.f_code.co_filename
-        if not name.startswith("<frozen ") and name != __file__:
+        if not name.startswith("<frozen ") and name not in (__file__, importlib.__file__):
             place = f"{name}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return f"{result} at {place}" if place else result

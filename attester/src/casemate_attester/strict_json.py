@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from casemate_attester.errors import ExplainedError
 
+__all__ = ["Fields", "canonical_json", "read_object"]
+
 #: Integers from here on are not exact in every JSON implementation (RFC 8785, section 3.2.2.3).
 _INTEGER_LIMIT = 2**53
 #: Digits of ``_INTEGER_LIMIT`` and a sign.

@@ -1,0 +1,232 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casemate_attester.configuration import (
+    Application,
+    Broker,
+    EnvironmentPlace,
+    FilePlace,
+    Interface,
+    KeyPlace,
+    Listen,
+    Resource,
+    Secret,
+    Workload,
+)
+from casemate_attester.errors import ConfigurationError
+
+HINT = "mend casemate.toml and build the image again: this file is measured"
+DOCUMENT: dict[str, Any] = {
+    "version": 1,
+    "application": {"interface": "wsgi", "target": "notes:app", "path": ["/app"]},
+    "listen": {"host": "0.0.0.0", "port": 8443, "threads": 8},  # noqa: S104 - as a pod listens
+    "broker": {"url": "https://broker.internal:8080", "ca": "/etc/casemate/broker-ca.pem"},
+    "secrets": [{"destination": "/run/secrets/db-key", "resource": "kbs:///default/notes/db-key"}],
+}
+WORKLOAD = Workload(
+    application=Application(interface=Interface.WSGI, target="notes:app", path=("/app",)),
+    listen=Listen(port=8443),
+    broker=Broker(url="https://broker.internal:8080", ca="/etc/casemate/broker-ca.pem"),
+    secrets=(Secret(destination="/run/secrets/db-key", resource="kbs:///default/notes/db-key"),),
+)
+
+
+def changed(path: str, value: Any) -> bytes:
+    """The document with one field set, or left out where the value is ``...``."""
+    document = json.loads(json.dumps(DOCUMENT))
+    *parents, name = path.split(".")
+    place = document
+    for parent in parents:
+        place = place[int(parent)] if parent.isdigit() else place[parent]
+    if value is ...:
+        del place[name]
+    else:
+        place[name] = value
+    return json.dumps(document).encode()
+
+
+def test_the_document_is_the_value() -> None:
+    assert Workload.parse(json.dumps(DOCUMENT).encode()) == WORKLOAD
+
+
+def test_bytes_are_canonical() -> None:
+    assert WORKLOAD.to_bytes() == (
+        b'{"application":{"interface":"wsgi","path":["/app"],"target":"notes:app"},'
+        b'"broker":{"ca":"/etc/casemate/broker-ca.pem","url":"https://broker.internal:8080"},'
+        b'"listen":{"host":"0.0.0.0","port":8443,"threads":8},'
+        b'"secrets":[{"destination":"/run/secrets/db-key","resource":"kbs:///default/notes/db-key"}],'
+        b'"version":1}'
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("python", "-m", "notes"), ("python3", "-m", "notes.run", "--fast"), ("python", "/app/run.py", "a b")],
+)
+def test_a_command_without_a_broker_comes_back(command: tuple[str, ...]) -> None:
+    workload = Workload(
+        application=Application(interface=Interface.COMMAND, command=command), listen=Listen(port=1)
+    )
+    assert Workload.parse(workload.to_bytes()) == workload
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("version", 2, "version: expected 1, got 2 (workload configuration)"),
+        ("version", ..., "version: expected 1, got no such field (workload configuration)"),
+        ("debug", True, "workload configuration: expected only known fields, got 'debug'"),
+        ("listen.tls", False, "listen: expected only known fields, got 'tls' (workload configuration)"),
+        ("broker.proxy", "", "broker: expected only known fields, got 'proxy' (workload configuration)"),
+        ("secrets.0.mode", 1, "secrets[0]: expected only known fields, got 'mode' (workload configuration)"),
+        ("application.command", [], "application: expected only known fields, got 'command' (workload configuration)"),
+        ("application.interface", "cgi", "application.interface: expected wsgi|asgi|command, got text of 3 characters (workload configuration)"),
+        ("application.target", "notes", "application.target: expected MODULE:CALLABLE, got 'notes' (workload configuration)"),
+        ("application.target", "os:system('x')", "application.target: expected MODULE:CALLABLE, got \"os:system('x')\" (workload configuration)"),
+        ("application.path", ["app"], "application.path: expected absolute normalised folders, got 'app' (workload configuration)"),
+        ("application.path", ["/app/../etc"], "application.path: expected absolute normalised folders, got '/app/../etc' (workload configuration)"),
+        ("application.path", ["//app"], "application.path: expected absolute normalised folders, got '//app' (workload configuration)"),
+        ("listen.host", "a b", "listen.host: expected an address, got 'a b' (workload configuration)"),
+        ("listen.port", 0, "listen.port: expected an integer from 1 to 65535, got 0 (workload configuration)"),
+        ("listen.port", 65536, "listen.port: expected an integer from 1 to 65535, got 65536 (workload configuration)"),
+        ("listen.threads", 1025, "listen.threads: expected an integer from 1 to 1024, got 1025 (workload configuration)"),
+        ("broker", None, "broker: expected a broker, as there are secrets, got None (workload configuration)"),
+        ("broker.url", "http://broker", "broker.url: expected https://HOST[:PORT], got 'http://broker' (workload configuration)"),
+        ("broker.url", "https://broker/kbs", "broker.url: expected https://HOST[:PORT], got 'https://broker/kbs' (workload configuration)"),
+        ("broker.url", "https://me@broker", "broker.url: expected https://HOST[:PORT], got 'https://me@broker' (workload configuration)"),
+        ("broker.url", "https://broker:0", "broker.url: expected https://HOST[:PORT], got 'https://broker:0' (workload configuration)"),
+        ("broker.url", "https://broker:65536", "broker.url: expected https://HOST[:PORT], got 'https://broker:65536' (workload configuration)"),
+        ("broker.url", "https://[::1", "broker.url: expected https://HOST[:PORT], got 'https://[::1' (workload configuration)"),
+        ("broker.url", "https://[1.2]", "broker.url: expected https://HOST[:PORT], got 'https://[1.2]' (workload configuration)"),
+        ("broker.ca", "ca.pem", "broker.ca: expected an absolute normalised path, got 'ca.pem' (workload configuration)"),
+        ("secrets.0.resource", "kbs:///a/b", "resource: expected kbs:///REPOSITORY/TYPE/TAG, got 'kbs:///a/b' (workload configuration)"),
+        ("secrets.0.resource", "kbs://evil/a/b/c", "resource: expected kbs:///REPOSITORY/TYPE/TAG, got 'kbs://evil/a/b/c' (workload configuration)"),
+        ("secrets.0.resource", "kbs:///a/../c", "resource: expected kbs:///REPOSITORY/TYPE/TAG, each of letters, digits, '_', '-' and inner dots, got '..' (workload configuration)"),
+        ("secrets.0.resource", "kbs:///a/b?/c", "resource: expected kbs:///REPOSITORY/TYPE/TAG, each of letters, digits, '_', '-' and inner dots, got 'b?' (workload configuration)"),
+    ],
+)  # fmt: skip
+def test_what_breaks_a_rule_is_refused(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Workload.parse(changed(path, value))
+    assert (str(caught.value), caught.value.hint) == (message, HINT)
+
+
+@pytest.mark.parametrize(
+    ("destination", "place"),
+    [
+        ("/run/secrets/db-key", FilePlace(path="/run/secrets/db-key")),
+        ("/device/key", FilePlace(path="/device/key")),
+        ("env:DB_KEY", EnvironmentPlace(name="DB_KEY")),
+        ("/dev/attestation/keys/notes.v1", KeyPlace(name="notes.v1")),
+    ],
+)
+def test_a_destination_names_its_place(destination: str, place: object) -> None:
+    assert Secret(destination=destination, resource="kbs:///a/b/c").place == place
+
+
+@pytest.mark.parametrize(
+    "destination",
+    ["", "/", "key", "/run/../dev/x", "/run/", "//run/key", "/run/\0", "/dev", "/dev/sgx_enclave", "/proc/self/mem",
+     "/sys", "env:", "env:1A", "env:A=B", "ENV:A", "/dev/attestation/keys/", "/dev/attestation/keys/_sgx_mrenclave",
+     "/dev/attestation/keys/../quote", "/dev/attestation/quote"],
+)  # fmt: skip
+def test_a_destination_that_is_no_place_is_refused(destination: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Secret(destination=destination, resource="kbs:///a/b/c")
+    assert str(caught.value) == (
+        "secrets.destination: expected an absolute normalised path outside of /dev, /proc and /sys, env:NAME, "
+        f"or /dev/attestation/keys/NAME, got {ascii(destination)} (workload configuration)"
+    )
+
+
+def test_two_secrets_in_one_place_are_refused() -> None:
+    secret = Secret(destination="env:A", resource="kbs:///a/b/c")
+    with pytest.raises(ConfigurationError) as caught:
+        Workload(
+            application=WORKLOAD.application,
+            listen=WORKLOAD.listen,
+            broker=WORKLOAD.broker,
+            secrets=(secret, secret),
+        )
+    assert str(caught.value) == (
+        "secrets: expected each destination once, got ['env:A', 'env:A'] (workload configuration)"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), ("python",), ("python", "-c", "pass"), ("sh", "-m", "notes"), ("python", "run.py"), ("python", "-m", "a b"),
+     ("python", "-m", "notes", "a\0b"), ("python", "-m")],
+)  # fmt: skip
+def test_a_command_that_cannot_run_in_this_process_is_refused(command: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Application(interface=Interface.COMMAND, command=command)
+    assert str(caught.value) == (
+        'application.command: expected python with "-m MODULE" or an absolute script, and arguments, '
+        f"got {ascii(list(command))} (workload configuration)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "subject"),
+    [
+        ({"interface": Interface.COMMAND, "command": ("python", "-m", "a"), "target": "a:b"}, "application.target"),
+        ({"interface": Interface.ASGI, "command": ("python", "-m", "a"), "target": "a:b"}, "application.command"),
+        ({"interface": Interface.ASGI}, "application.target"),
+    ],
+)  # fmt: skip
+def test_a_value_that_says_two_things_or_none_is_refused(options: dict[str, Any], subject: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Application(**options)
+    assert caught.value.subject == subject
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("https://broker.internal:8080", "broker.internal", 8080),
+        ("https://10.0.0.1", "10.0.0.1", 443),
+        ("https://[::1]:9", "::1", 9),
+    ],
+)
+def test_a_broker_has_host_and_port(url: str, host: str, port: int) -> None:
+    broker = Broker(url=url, ca="/ca.pem")
+    assert (broker.host, broker.port) == (host, port)
+
+
+def test_a_resource_is_its_uri() -> None:
+    resource = Resource.parse("kbs:///default/notes/db.key-1_A")
+    assert (resource.path, str(resource)) == ("default/notes/db.key-1_A", "kbs:///default/notes/db.key-1_A")
+
+
+def test_a_part_of_a_resource_has_at_most_255_characters() -> None:
+    Resource(repository="a" * 255, kind="b", tag="c")
+    with pytest.raises(ConfigurationError):
+        Resource(repository="a" * 256, kind="b", tag="c")
+
+
+@given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.sampled_from([*DOCUMENT, *DOCUMENT["application"], *DOCUMENT["listen"]]), x)).map(lambda x: json.dumps(x).encode()))  # fmt: skip
+def test_any_bytes_give_a_workload_or_our_error(data: bytes) -> None:
+    try:
+        workload = Workload.parse(data)
+    except ConfigurationError:
+        return
+    assert Workload.parse(workload.to_bytes()) == workload
+
+
+@given(st.data())
+def test_a_document_with_any_field_replaced_is_a_workload_or_our_error(data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(
+        ["version", "application", "application.target", "application.path", "listen.port", "listen.host", "broker",
+         "broker.url", "secrets", "secrets.0.destination", "secrets.0.resource"]
+    ))  # fmt: skip
+    value = data.draw(st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()))
+    try:
+        workload = Workload.parse(changed(path, value))
+    except ConfigurationError:
+        return
+    assert Workload.parse(workload.to_bytes()) == workload
