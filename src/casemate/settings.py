@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from casemate.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +19,43 @@ class Settings:
         cache: Folder for installed things that can be made again. ``$XDG_CACHE_HOME/casemate``, else
             ``~/.cache/casemate``.
         gramine: Prefix of the Gramine to measure; ``None`` looks in the usual places. ``$CASEMATE_GRAMINE``.
+        library_path: Folders in which programs of this machine look for libraries first.
+        ``$LD_LIBRARY_PATH``.
+        source_date_epoch: Seconds since 1970 that everything in an image carries. ``$SOURCE_DATE_EPOCH``,
+        else 0.
     """
 
     cache: Path
     gramine: Path | None
+    library_path: tuple[str, ...]
+    source_date_epoch: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings from ``environment``."""
         home = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         gramine = environment.get("CASEMATE_GRAMINE")
-        return cls(cache=home / "casemate", gramine=Path(gramine) if gramine else None)
+        folders = re.split("[:;]", environment.get("LD_LIBRARY_PATH", ""))
+        return cls(
+            cache=home / "casemate",
+            gramine=Path(gramine) if gramine else None,
+            library_path=tuple(folder for folder in folders if folder.startswith("/")),
+            source_date_epoch=_epoch(environment.get("SOURCE_DATE_EPOCH") or "0"),
+        )
+
+
+def _epoch(text: str) -> int:
+    """The number in ``SOURCE_DATE_EPOCH``; ustar has room for eleven octal digits of it."""
+    if re.fullmatch("[0-9]{1,10}", text) is None or int(text) >= 1 << 33:
+        raise UsageError(
+            "SOURCE_DATE_EPOCH",
+            expected="seconds since 1970, less than 2^33",
+            got=text,
+            where="the environment",
+        )
+    return int(text)
+
+
+def inherited_environment() -> Mapping[str, str]:
+    """The environment as it stands, for a manifest that passes some of it through to the application."""
+    return dict(os.environ)

@@ -16,6 +16,7 @@ from posixpath import basename, dirname, normpath
 from typing import Final
 
 from casemate.builder.contents import ImageFile, Reason, Rule
+from casemate.builder.layers import LayerFile
 from casemate.builder.layout import APPLICATION_ROOT, GLIBC_ROOT, NATIVE_ROOT, PYTHON_HOME
 from casemate.builder.loader import Edge, FoundBy, LibraryFiles, LoadedObject, Loader, SearchRules
 from casemate.errors import ClosureError, FormatError
@@ -154,6 +155,30 @@ def _is_library(file: ImageFile, machine: int) -> bool:
     except FormatError as error:
         raise ClosureError("ELF file", got=str(error), where=file.path) from error
     return identity.bits == 64 and identity.machine == machine and identity.type in LOADABLE_TYPES
+
+
+def libraries_outside(program: Path, sources: LibrarySources) -> tuple[LayerFile, ...]:
+    """What a program needs that runs in the image and outside of the enclave: Gramine's own loader.
+
+    The host's C library and other libraries, in the first of the folders in which its loader looks by
+    default.
+
+    Raises:
+        ClosureError: A library is not found, or the program is no dynamic one.
+    """
+    loader = Loader(sources.files, sources.rules, str(program.resolve()))
+    interpreter = loader.interpreter
+    if interpreter is None:
+        return ()
+    folder = sources.rules.default_folders[0]
+    places = {interpreter.path: interpreter}
+    places |= {
+        f"{folder}/{edge.name}": edge.target for edge in loader.start if edge.target is not interpreter
+    }
+    return tuple(
+        LayerFile(path=path, content=Path(target.path), executable=target is interpreter)
+        for path, target in places.items()
+    )
 
 
 class _Placement:
