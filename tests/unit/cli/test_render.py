@@ -207,3 +207,12 @@ def test_a_folder_that_is_no_bundle_is_an_error_without_a_traceback(
         "hint: make one with: casemate build DIR -o BUNDLE\n"
     )
     assert not (tmp_path / "k8s").exists()
+
+
+def test_a_place_that_cannot_be_a_folder_is_an_error_without_a_traceback(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file/k8s"
+    assert run(["render", "kubernetes", str(bundle), "-o", str(out)]) == 1
+    assert capsys.readouterr().err == f"error: folder cannot be made: got Not a directory ({out})\n"

@@ -5,7 +5,7 @@ import pytest
 
 from casemate.errors import FormatError
 from casemate.formats.deployment import Deployment, Endpoint, Platform
-from casemate.project import parse_project
+from casemate.project import Broker, parse_project
 
 PROJECT = b"""
 [app]
@@ -47,6 +47,14 @@ def test_a_project_says_what_a_cluster_has_to_be_told() -> None:
 def test_the_address_of_the_broker_becomes_host_and_port(url: str, endpoint: Endpoint) -> None:
     project = parse_project(PROJECT.replace(b"https://broker.internal:8080", url.encode()), "casemate.toml")
     assert Deployment.of(project).broker == endpoint
+
+
+def test_an_address_without_host_and_port_is_refused() -> None:
+    project = parse_project(PROJECT, "casemate.toml")
+    nowhere = replace(project, broker=Broker(url="https://", ca="ca.pem"))
+    with pytest.raises(FormatError) as refusal:
+        Deployment.of(nowhere)
+    assert str(refusal.value) == 'address of the broker: expected "https://host:port", got "https://"'
 
 
 def test_a_project_without_a_broker_has_none() -> None:
