@@ -43,7 +43,7 @@ _MEASURED: Final = ("/opt/python", "/app", "/lib", "/etc", "/dev", "/proc", "/sy
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOTTED: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE: Final = re.compile(_DOTTED)
-_SERVE: Final = re.compile(rf"{_DOTTED}:{_DOTTED}(\(\))?")
+_SERVE: Final = re.compile(rf"{_DOTTED}:{_DOTTED}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 #: Each part of a resource's name, as Trustee's key broker accepts it.

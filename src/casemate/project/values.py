@@ -43,8 +43,8 @@ class App:
         source: Folder of the application's own files, relative to ``casemate.toml``.
         requirements: File with the locked requirements, relative to ``casemate.toml``; ``None`` when the
             application needs nothing but the standard library (``requirements = ""``).
-        serve: ``"module:callable"``, a WSGI or ASGI application; ``"notes:create_app()"`` calls a factory.
-            Exactly one of ``serve`` and ``command`` is given.
+        serve: ``"module:callable"``, a WSGI or ASGI application. Exactly one of ``serve`` and ``command`` is
+            given.
         interface: How ``serve`` is called; ``None``: found out by looking at the callable.
         command: ``("python", "-m", "notes")`` for an application that brings its own server.
         port: TCP port on which the enclave listens.

@@ -1,0 +1,368 @@
+"""The Python interpreters of this machine: what they are, how they compile, what is installed for them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import uv
+
+from casemate.builder.closure import Interpreter, ModuleSource
+from casemate.errors import ProjectError, ToolchainError
+from casemate.project import PROJECT_FILE, Interface
+
+_DESCRIBE: Final = Path(__file__).with_name("host_python_describe.py")
+_COMPILE: Final = Path(__file__).with_name("host_python_compile.py")
+_NOT_PYTHON: Final = (1 << 64) - 1
+_OLDEST: Final = (3, 11)
+#: The environment of the interpreters that Casemate starts: nothing of the user's changes what they do.
+_CLEAN: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
+_DESCRIBE_SECONDS: Final = 60
+_COMPILE_SECONDS: Final = 600
+
+
+def describe_interpreter(executable: Path) -> Interpreter:
+    """Describe the interpreter behind ``executable``, which may be a virtual environment's or a shim.
+
+    Raises:
+        ToolchainError: It does not start, or it is not a CPython 3.11 or newer for x86-64 Linux with glibc.
+    """
+    facts = _facts(executable)
+    # A virtual environment's program may be a copy; the base interpreter's is the one that finds its home.
+    base = Path(facts["base_executable"] if facts["virtual"] else facts["running"])
+    if facts["virtual"] and not base.exists():
+        raise ToolchainError(
+            "base interpreter of the virtual environment",
+            expected=str(base),
+            got="no such file",
+            where=str(executable),
+            hint="make the virtual environment again",
+        )
+    facts = _facts(base)
+    _require_supported(facts, executable)
+    stdlib, dynload = Path(facts["stdlib"]), Path(facts["dynload"])
+    builtin = frozenset(facts["builtin"])
+    frozen = frozenset(facts["frozen"]) if facts["frozen_is_used"] else frozenset()
+    return Interpreter(
+        version=facts["version"],
+        release=facts["release"],
+        executable=Path(facts["running"]),
+        prefix=Path(facts["prefix"]),
+        stdlib=stdlib,
+        dynload=dynload,
+        suffixes=tuple(facts["suffixes"]),
+        libpython=Path(facts["libpython"]) if facts["libpython"] else None,
+        builtin=builtin,
+        frozen=frozen,
+        start_up=_start_up(facts["loaded"], builtin | frozen, (stdlib, dynload)),
+        build_time_module=facts["build_time_module"],
+        finds_site_packages=str(stdlib / "site-packages") in facts["site_packages"],
+    )
+
+
+def _facts(executable: Path) -> dict[str, Any]:
+    # -S: what the interpreter's own site-packages do at start is no business of the application's.
+    command = [str(executable), "-I", "-S", "-B", "-X", "utf8", str(_DESCRIBE)]
+    got = ""
+    try:
+        # The user's environment stays: a shim needs it to choose a version.
+        done = subprocess.run(command, capture_output=True, timeout=_DESCRIBE_SECONDS, check=False)
+        got = _last_line(done.stderr.decode(errors="replace"))
+        facts: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        raise ToolchainError(
+            "Python interpreter",
+            expected="a program that starts and describes itself",
+            got=got or type(error).__name__,
+            where=str(executable),
+            hint="give a CPython 3.11 or newer",
+        ) from error
+    return facts
+
+
+def _require_supported(facts: dict[str, Any], executable: Path) -> None:
+    version = tuple(int(part) for part in facts["version"].split("."))
+    libc = facts["libc"] or "another C library"
+    refusals = (
+        (facts["implementation"] == "cpython", "CPython", facts["implementation"]),
+        (version >= _OLDEST, "Python 3.11 or newer", facts["version"]),
+        (facts["system"] == "Linux x86_64", "Linux x86_64", facts["system"]),
+        (libc.startswith("glibc"), "glibc", libc),
+        (not facts["free_threaded"], "an interpreter with its lock", "a free-threaded one"),
+    )
+    for right, expected, got in refusals:
+        if not right:
+            raise ToolchainError(
+                "Python interpreter",
+                expected=expected,
+                got=got,
+                where=str(executable),
+                hint="Gramine runs CPython 3.11 or newer for x86-64 Linux with glibc",
+            )
+
+
+def _start_up(
+    loaded: dict[str, str | None], inside: frozenset[str], folders: tuple[Path, Path]
+) -> tuple[str, ...]:
+    def belongs(name: str, file: str | None) -> bool:
+        if name in inside or file is None:
+            return name in inside
+        return any(Path(file).resolve().is_relative_to(folder) for folder in folders)
+
+    names = {name for name, file in loaded.items() if belongs(name, file)}
+    return tuple(sorted(names | {"site", "encodings.utf_8", "encodings.aliases"}))
+
+
+def compile_modules(interpreter: Interpreter, sources: Sequence[ModuleSource]) -> tuple[bytes | None, ...]:
+    """Compile ``sources`` with ``interpreter`` to unchecked-hash pycs; ``None`` for what is not valid Python.
+
+    The bytes depend on source, path and version only.
+
+    Raises:
+        ToolchainError: The interpreter failed.
+    """
+    request = json.dumps([[str(source.host), source.path] for source in sources]).encode()
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-X", "utf8", str(_COMPILE)]
+    try:
+        done = subprocess.run(
+            command, input=request, capture_output=True, timeout=_COMPILE_SECONDS, check=False, env=_CLEAN
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _compile_error(interpreter, type(error).__name__) from error
+    if done.returncode != 0:
+        raise _compile_error(interpreter, _last_line(done.stderr.decode(errors="replace")))
+    return tuple(_pycs(done.stdout))
+
+
+def _compile_error(interpreter: Interpreter, got: str) -> ToolchainError:
+    return ToolchainError(
+        "compiling", expected="bytecode of every module", got=got, where=str(interpreter.executable)
+    )
+
+
+def _pycs(data: bytes) -> list[bytes | None]:
+    pycs: list[bytes | None] = []
+    offset = 0
+    while offset < len(data):
+        (length,) = struct.unpack_from(">Q", data, offset)
+        offset += 8
+        if length == _NOT_PYTHON:
+            pycs.append(None)
+            continue
+        pycs.append(data[offset : offset + length])
+        offset += length
+    return pycs
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def install_environment(
+    project: Path,
+    requirements: str | None,
+    interpreter: Interpreter,
+    into: Path,
+    *,
+    interface: Interface | None,
+    progress: Callable[[str], None],
+) -> None:
+    """Install the application's locked requirements, and what Casemate adds, into a new folder.
+
+    Args:
+        project: The folder of ``casemate.toml``.
+        requirements: The lock, relative to it: a ``uv.lock``, or a requirements file; ``None`` for an
+            application that needs nothing.
+        interpreter: For which they are chosen and built.
+        into: The folder; whatever was there is replaced when, and only when, everything is installed.
+        interface: Which server is added.
+        progress: Told each step, in words.
+
+    Raises:
+        ProjectError: There is no lock, it does not pin every requirement, or it cannot be installed.
+        ToolchainError: uv does not start.
+    """
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".installing-", dir=into.parent) as scratch:
+        folder = Path(scratch)
+        tree = folder / "environment"
+        tree.mkdir()
+        if requirements is not None:
+            progress(f"reading {requirements}")
+            locked = _locked(project, requirements)
+            progress("installing the application's requirements")
+            _install(locked, interpreter, tree, folder, project, where=requirements)
+        present = {
+            _normal(path.name.removesuffix(".dist-info").rpartition("-")[0])
+            for path in tree.glob("*.dist-info")
+        }
+        added = _runtime_pins(interface, present)
+        if added:
+            progress(f"installing {', '.join(sorted(_pinned_names(added)))}")
+            _install(added, interpreter, tree, folder, project, where="Casemate's own requirements")
+        for leftover in (tree / ".lock", tree / "bin"):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
+        _replace_folder(tree, into, folder / "replaced")
+
+
+def _replace_folder(new: Path, old: Path, aside: Path) -> None:
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+
+
+#: Distributions that each part of Casemate inside the enclave needs.
+_ATTESTER_NEEDS: Final = frozenset({"cryptography", "cffi", "pycparser"})
+_SERVER_NEEDS: Final = {
+    Interface.WSGI: frozenset({"cheroot", "jaraco-functools", "more-itertools"}),
+    Interface.ASGI: frozenset({"uvicorn", "h11", "click"}),
+    None: frozenset[str](),
+}
+#: What uv draws beside the reasons of a failure.
+_ORNAMENTS: Final = " \t\N{MULTIPLICATION SIGN}╰─▶│├"
+_PIN: Final = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*[^\s;\\]+")
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _runtime_pins(interface: Interface | None, present: set[str]) -> str:
+    """The lines of Casemate's own requirements that the application's do not provide."""
+    text = files("casemate.builder").joinpath("runtime_requirements.txt").read_text("utf-8")
+    wanted = (_ATTESTER_NEEDS | _SERVER_NEEDS[interface]) - present
+    return "".join(
+        f"{line}\n"
+        for line in _logical_lines(text)
+        if (pin := _PIN.match(line)) and _normal(pin[1]) in wanted
+    )
+
+
+def _pinned_names(text: str) -> list[str]:
+    return [pin[1] for line in text.splitlines() if (pin := _PIN.match(line))]
+
+
+def _logical_lines(text: str) -> list[str]:
+    """Lines of a requirements file with continuations joined, without comments."""
+    joined = re.sub(r"\\\r?\n", " ", text)
+    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.splitlines())
+    return [re.sub(r"\s+", " ", line) for line in lines if line]
+
+
+def _locked(project: Path, requirements: str) -> str:
+    """The requirements as lines that each pin one distribution.
+
+    Raises:
+        ProjectError: There is no such file, or it does not pin everything.
+    """
+    file = project / requirements
+    if not file.is_file():
+        raise ProjectError(
+            "requirements",
+            expected=f"a file {requirements}",
+            got="none",
+            where=f"{PROJECT_FILE}: app.requirements",
+            hint='lock the requirements with `uv lock`; an application that has none says: requirements = ""',
+        )
+    if file.name == "uv.lock":
+        return _export(file.parent, requirements)
+    if file.suffix == ".toml":
+        raise ProjectError(
+            "requirements",
+            expected="locked requirements",
+            got=f"{requirements}, which says only what would do",
+            where=f"{PROJECT_FILE}: app.requirements",
+            hint='run `uv lock`, and write requirements = "uv.lock"',
+        )
+    return _pinned(file, requirements)
+
+
+def _export(folder: Path, requirements: str) -> str:
+    arguments = ("export", "--frozen", "--no-dev", "--no-emit-project", "--no-editable", "--no-header")
+    done = _uv(*arguments, "--no-annotate", "--format", "requirements-txt", folder=folder)
+    if done.returncode != 0:
+        raise _refused_by_uv("lock file", done.stderr, requirements, "run `uv lock` in that folder")
+    return "".join(f"{line}\n" for line in _logical_lines(done.stdout.decode()))
+
+
+def _pinned(file: Path, requirements: str) -> str:
+    """The lines of a requirements file, each of which must pin one version."""
+    try:
+        lines = _logical_lines(file.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ProjectError("requirements", expected="UTF-8 text", where=requirements) from error
+    for line in lines:
+        allowed = line.startswith(
+            ("--hash", "--index-url", "--extra-index-url", "--find-links", "--no-binary")
+        )
+        if (
+            not (allowed or _PIN.match(line) or line.startswith("--only-binary"))
+            or ".*" in line.split(";")[0]
+        ):
+            raise ProjectError(
+                "requirement",
+                expected="one version, written NAME==VERSION",
+                got=line if len(line) < 80 else f"{line[:77]}…",
+                where=requirements,
+                hint="pin it, or lock the requirements: uv pip compile --generate-hashes FILE.in -o FILE.txt",
+            )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _install(
+    lines: str, interpreter: Interpreter, tree: Path, scratch: Path, project: Path, *, where: str
+) -> None:
+    if not lines.strip():
+        return
+    file = scratch / "requirements.txt"
+    file.write_text(lines, "utf-8")
+    pins = [line for line in lines.splitlines() if not line.startswith("-")]
+    # As soon as one line has hashes, every line must: this is pip's rule, and uv's.
+    hashes = ("--require-hashes",) if any("--hash" in line for line in pins) and _all_hashable(pins) else ()
+    done = _uv(
+        *("pip", "install", "--target", str(tree), "--python", str(interpreter.executable), "--no-deps"),
+        *("--no-compile-bytecode", "--no-python-downloads", "--no-progress", *hashes, "-r", str(file)),
+        folder=project,
+    )
+    if done.returncode != 0:
+        hint = "mend the requirement and lock again; without a network, uv needs them in its cache"
+        raise _refused_by_uv("requirements do not install", done.stderr, where, hint)
+
+
+def _all_hashable(pins: list[str]) -> bool:
+    """Whether every line is a version from a registry; folders and repositories have no hashes."""
+    return all(_PIN.match(line) for line in pins)
+
+
+def _uv(*arguments: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    try:
+        command = [uv.find_uv_bin(), "--no-python-downloads", *arguments]
+        return subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    except OSError as error:
+        raise ToolchainError(
+            "uv",
+            expected="the program that comes with the package uv",
+            got=str(error),
+            hint="run `make setup` again",
+        ) from error
+
+
+def _refused_by_uv(subject: str, message: bytes, where: str, hint: str) -> ProjectError:
+    lines = [line.strip(_ORNAMENTS) for line in message.decode(errors="replace").splitlines()]
+    told = [
+        line for line in lines if line and not line.startswith(("Using ", "warning:", "Resolved ", "hint:"))
+    ]
+    reason = re.sub(r"\s+", " ", " ".join(told)).removeprefix("error: ")
+    return ProjectError(subject, got=reason or "no message", where=where, hint=hint)

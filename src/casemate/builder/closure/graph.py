@@ -1,0 +1,319 @@
+"""The import graph: every module that can be reached, and through which import."""
+
+from __future__ import annotations
+
+import ast
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from encodings.aliases import aliases as codec_aliases
+from typing import Final
+
+from casemate.builder.closure.conditions import dotted_or_none
+from casemate.builder.closure.extensions import names_in_extension
+from casemate.builder.closure.finder import Finder, Found, Kind, Owner
+from casemate.builder.closure.rules import Rules
+from casemate.builder.closure.scan import Import, Scan, scan_module
+from casemate.builder.contents import Rule
+from casemate.errors import ClosureError
+
+#: Modules that another module puts into ``sys.modules`` under a second name.
+_SECOND_NAMES: Final = {"os.path": "posixpath"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Why a module is reached: which module asked, and how."""
+
+    rule: Rule
+    by: str | None
+    detail: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Node:
+    """A module that is reached."""
+
+    found: Found
+    step: Step
+    scan: Scan
+    needs: list[tuple[str, Import]] = field(default_factory=list)
+
+
+class Graph:
+    """Grows from roots by :meth:`add` and :meth:`grow`.
+
+    Args:
+        finder: Finds modules.
+        rules: Hidden imports and cuts.
+        version: Version of the interpreter that will run the code.
+    """
+
+    def __init__(self, finder: Finder, rules: Rules, version: tuple[int, int, int]) -> None:
+        self.finder = finder
+        self.nodes: dict[str, Node] = {}
+        self.missing: list[tuple[str, Import]] = []
+        self._rules = rules
+        self._version = version
+        self._pairs: dict[str, frozenset[tuple[str, str]]] = {}
+        self._queue: deque[str] = deque()
+        self._scans: dict[str, Scan | None] = {}
+        self._sources: dict[str, bytes] = {}
+        self._waiting: list[tuple[str, Import]] = []
+        self._asked: set[tuple[str, str]] = set()
+        self._main: set[str] = set()
+
+    def add(self, name: str, step: Step, *, main: bool = False) -> bool:
+        """Reach ``name``, its parent packages first; whether it was found."""
+        name = _SECOND_NAMES.get(name, name)
+        if main:
+            self._main.add(name)
+        found = self.finder.find(name)
+        if found is None:
+            return False
+        parent = name.rpartition(".")[0]
+        if parent:
+            self.add(parent, Step(rule=step.rule, by=step.by, detail=f"package of {name}: {step.detail}"))
+        if name not in self.nodes:
+            scan = self.scan(found)
+            if scan is None:
+                return False
+            self.nodes[name] = Node(found=found, step=step, scan=scan)
+            self._queue.append(name)
+        return True
+
+    def grow(self) -> None:
+        """Follow every import of every module until nothing new is reached."""
+        while self._queue or self._wake():
+            while self._queue:
+                self._follow(self._queue.popleft())
+
+    def scan(self, found: Found) -> Scan | None:
+        """What ``found`` asks for, read once; ``None`` for a file that is not Python."""
+        if found.name not in self._scans:
+            self._scans[found.name] = self._scan(found)
+        return self._scans[found.name]
+
+    def _scan(self, found: Found) -> Scan | None:
+        if found.file is None or found.kind is Kind.BYTECODE:
+            return Scan(imports=())
+        if found.kind is Kind.EXTENSION:
+            return self._scan_extension(found)
+        source = found.file.read_bytes()
+        own = found.root is not None and found.root.owner is Owner.APPLICATION
+        try:
+            scan = scan_module(
+                source,
+                name=found.name,
+                is_package=found.is_package,
+                version=self._version,
+                own=own,
+                main=found.name in self._main,
+            )
+        except (SyntaxError, ValueError, RecursionError) as error:
+            if own:
+                raise ClosureError(
+                    "application's code",
+                    expected="valid Python",
+                    got=str(error),
+                    where=found.path,
+                    hint="mend it, or run Casemate with the Python version that it is written for",
+                ) from error
+            return None
+        self._sources[found.name] = source
+        return scan
+
+    def _scan_extension(self, found: Found) -> Scan:
+        assert found.file is not None  # noqa: S101 - an extension is a file
+        imports = []
+        for candidate in names_in_extension(found.file.read_bytes(), found.name.partition(".")[0]):
+            name = self._longest_module(candidate)
+            if name is not None and name != found.name:
+                detail = f"name in the data of {found.file.name}: {name}"
+                imports.append(Import(module=name, lazy=True, sure=False, hidden=True, detail=detail))
+        return Scan(imports=tuple(imports))
+
+    def _longest_module(self, text: str) -> str | None:
+        """The module that ``text`` names or, as Rust has no end marks, begins with."""
+        if self.finder.find(text) is not None:
+            return text
+        parent, _, leaf = text.rpartition(".")
+        package = self.finder.find(parent) if parent else None
+        if package is None or not package.is_package:
+            return None
+        names = [n for n in self.finder.submodules(package) if leaf.startswith(n.rpartition(".")[2])]
+        return max(names, key=len, default=None)
+
+    def _follow(self, name: str) -> None:
+        node = self.nodes[name]
+        for wanted in node.scan.imports:
+            if wanted.triggers:
+                self._waiting.append((name, wanted))
+            else:
+                self._import(name, wanted)
+        for codec in node.scan.codecs:
+            self._codec(name, codec)
+        hidden = self._rules.hidden.get(name)
+        for module in hidden.imports if hidden else ():
+            self._hidden(name, module, hidden.reason if hidden else "")
+        for text, line in node.scan.strings:
+            self._named_by_text(name, text, line)
+
+    def _import(self, importer: str, wanted: Import) -> None:
+        if wanted.unless and all(self._succeeds(other) for other in wanted.unless):
+            return
+        if self._cut(importer, wanted, wanted.module):
+            return
+        step = self._step(importer, wanted)
+        module = _SECOND_NAMES.get(wanted.module, wanted.module)
+        if not self.add(module, step):
+            self.missing.append((importer, wanted))
+            self._add_parents(module, step)
+            return
+        self.nodes[importer].needs.append((module, wanted))
+        for name in self._submodules_among(module, wanted.names):
+            if not self._cut(importer, wanted, f"{module}.{name}"):
+                self.add(f"{module}.{name}", step)
+                self.nodes[importer].needs.append((f"{module}.{name}", wanted))
+
+    def _cut(self, importer: str, wanted: Import, module: str) -> bool:
+        if not (wanted.lazy or wanted.guarded) or self._is_own(importer):
+            return False
+        return self._rules.cut(importer, module)
+
+    def _is_own(self, name: str) -> bool:
+        root = self.nodes[name].found.root
+        return root is not None and root.owner is Owner.APPLICATION
+
+    def _add_parents(self, module: str, step: Step) -> None:
+        """``import six.moves.urllib``: the parent puts the rest into ``sys.modules``."""
+        while "." in module:
+            module = module.rpartition(".")[0]
+            if self.add(module, step):
+                return
+
+    def _submodules_among(self, module: str, names: tuple[str, ...]) -> Iterator[str]:
+        """Those of ``names`` that ``from module import names`` loads as modules."""
+        found = self.finder.find(module)
+        scan = self.nodes[module].scan
+        for name in scan.exported if names == ("*",) else names:
+            if found is not None and found.is_package and self.finder.find(f"{module}.{name}") is not None:
+                yield name
+            elif name not in scan.bound and scan.answers_any_name:
+                self._asked.add((module, name))
+
+    def _succeeds(self, wanted: Import) -> bool:
+        """Whether an import is known to succeed."""
+        found = self.finder.find(_SECOND_NAMES.get(wanted.module, wanted.module))
+        if found is None:
+            return False
+        if not wanted.names or wanted.names == ("*",) or found.kind is Kind.EXTENSION or found.file is None:
+            return True
+        scan = self.scan(found)
+        return scan is not None and all(
+            name in scan.bound or self.finder.find(f"{found.name}.{name}") is not None
+            for name in wanted.names
+        )
+
+    def _step(self, importer: str, wanted: Import) -> Step:
+        file = self.nodes[importer].found.file
+        place = self._place(importer, wanted.line) if file is not None else importer
+        if wanted.hidden:
+            detail = f"{wanted.detail} ({place})" if wanted.line else wanted.detail
+            return Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=detail)
+        text = f"from {wanted.module} import {', '.join(wanted.names)}" if wanted.names else wanted.module
+        text = text if wanted.names else f"import {text}"
+        return Step(rule=Rule.IMPORT, by=importer, detail=f"{text} ({place})")
+
+    def _place(self, importer: str, line: int) -> str:
+        found = self.nodes[importer].found
+        if found.root is None or found.file is None:
+            return importer
+        return f"{found.file.relative_to(found.root.host).as_posix()}:{line}"
+
+    def _hidden(self, importer: str, module: str, reason: str) -> None:
+        step = Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=reason)
+        if module.endswith(".*"):
+            package = self.finder.find(module.removesuffix(".*"))
+            for name in self.finder.submodules(package) if package is not None else ():
+                if name.rpartition(".")[2] not in {"tests", "test", "conftest", "__main__"}:
+                    self.add(name, step)
+        else:
+            self.add(module, step)
+
+    def _codec(self, importer: str, codec: str) -> None:
+        normal = "".join(c if c.isalnum() or c == "." else "_" for c in codec.lower())
+        module = codec_aliases.get(normal, normal)
+        step = Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=f'codec "{codec}"')
+        self.add(f"encodings.{module}", step)
+
+    def _named_by_text(self, importer: str, text: str, line: int) -> None:
+        """A text in the application's code that names a module, or something in one."""
+        module = text
+        if self.finder.find(text) is None:
+            module, _, attribute = text.rpartition(".")
+            found = self.finder.find(module)
+            scan = self.scan(found) if found is not None else None
+            if scan is None or attribute not in scan.bound or "." not in module:
+                return
+        detail = f'"{text}" ({self._place(importer, line)})'
+        self.add(module, Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=detail))
+
+    def _wake(self) -> bool:
+        """Follow the imports that wait for an attribute which a module that is reached asks for."""
+        asleep = []
+        for package, wanted in self._waiting:
+            if any(self._is_asked(package, name) for name in wanted.triggers):
+                self._import(package, wanted)
+            else:
+                asleep.append((package, wanted))
+        self._waiting = asleep
+        return bool(self._queue)
+
+    def _is_asked(self, package: str, attribute: str) -> bool:
+        if (package, attribute) in self._asked:
+            return True
+        word = attribute.encode()
+        for name, node in self.nodes.items():
+            if name == package or word not in self._sources.get(name, b""):
+                continue
+            if any(_may_bind(wanted, package) for wanted in node.scan.imports):
+                if name not in self._pairs:
+                    self._pairs[name] = attributes_asked(self._sources[name])
+                if (package, attribute) in self._pairs[name]:
+                    self._asked.add((package, attribute))
+                    return True
+        return False
+
+
+def _may_bind(wanted: Import, package: str) -> bool:
+    """Whether an import can give a name to ``package``."""
+    parent, _, leaf = package.rpartition(".")
+    if wanted.names:
+        return wanted.module == parent and leaf in wanted.names
+    return wanted.module == package or wanted.module.startswith(f"{package}.")
+
+
+def attributes_asked(source: bytes) -> frozenset[tuple[str, str]]:
+    """Pairs of module and attribute, for every attribute of a name that an import has bound."""
+    nodes = list(ast.walk(ast.parse(source)))
+    bound = dict(_modules_bound(nodes))
+    pairs: set[tuple[str, str]] = set()
+    for node in nodes:
+        dotted = dotted_or_none(node.value) if isinstance(node, ast.Attribute) else None
+        first, _, rest = (dotted or "").partition(".")
+        if isinstance(node, ast.Attribute) and first in bound:
+            pairs.add((f"{bound[first]}.{rest}" if rest else bound[first], node.attr))
+    return frozenset(pairs)
+
+
+def _modules_bound(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+    """Names, and the modules for which imports let them stand."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.partition(".")[0]
+                yield alias.asname or first, alias.name if alias.asname else first
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}"

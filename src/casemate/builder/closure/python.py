@@ -1,0 +1,292 @@
+"""The Python part of an image: from a project and an installed environment to files with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from casemate.builder.closure.considered import consider
+from casemate.builder.closure.data import (
+    Distribution,
+    application_data,
+    application_files,
+    included,
+    is_data,
+    package_data,
+    read_distributions,
+    refuse_private_key,
+)
+from casemate.builder.closure.finder import Found, Kind, Owner
+from casemate.builder.closure.graph import Graph, Step
+from casemate.builder.closure.questions import find_questions, refuse_missing_imports
+from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
+from casemate.builder.closure.rules import load_rules
+from casemate.builder.closure.values import Compiler, ModuleSource, PythonClosure
+from casemate.builder.contents import ImageFile, Reason, Rule
+from casemate.builder.layout import interpreter_path, site_packages, standard_library
+from casemate.errors import ClosureError
+from casemate.project import PROJECT_FILE, ClosureMode, Project
+
+#: Folders of a distribution that are never taken, not even with the whole distribution.
+_TESTS = frozenset({"tests", "test", "__pycache__", "include"})
+
+
+def find_python_closure(project: Project, sources: Sources, compile_modules: Compiler) -> PythonClosure:
+    """Everything of Python that the application needs, and nothing else that can be told apart.
+
+    Args:
+        project: The application's ``casemate.toml``.
+        sources: Where its files, its environment and its interpreter are.
+        compile_modules: Compiles with that interpreter.
+
+    Raises:
+        ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
+            nothing; a private key is among the application's data.
+        ClosureError: A module of the application is not valid Python.
+    """
+    interface = interface_of(project, sources.application)
+    graph = new_graph(sources, load_rules(), interface)
+    first = add_roots(graph, project, sources, interface)
+    distributions = read_distributions(sources.environment)
+    _grow(graph, project, sources, distributions)
+    refuse_missing_imports(graph, first)
+    files = _Files(graph, project, sources, distributions)
+    files.collect()
+    images = files.compiled(compile_modules)
+    return PythonClosure(
+        files=images,
+        questions=find_questions(graph, project),
+        considered=consider(sources.interpreter, sources.environment, files.taken),
+        interface=interface,
+    )
+
+
+def _grow(graph: Graph, project: Project, sources: Sources, distributions: tuple[Distribution, ...]) -> None:
+    """Follow imports, then plugins and listed packages and, when asked for, whole distributions."""
+    before = -1
+    while len(graph.nodes) != before:
+        before = len(graph.nodes)
+        graph.grow()
+        for name, node in list(graph.nodes.items()):
+            for group in node.scan.groups:
+                for distribution in distributions:
+                    for module in distribution.entry_points(group):
+                        graph.add(module, _step(name, f'entry point "{group}" of {distribution.name}'))
+            for package in node.scan.listed:
+                _add_package(graph, package, name)
+        if project.closure.mode is ClosureMode.DISTRIBUTION:
+            _add_whole(graph, sources, distributions)
+
+
+def _step(by: str, detail: str) -> Step:
+    return Step(rule=Rule.HIDDEN_IMPORT, by=by, detail=detail)
+
+
+def _add_package(graph: Graph, package: str, by: str) -> None:
+    """All modules of a package whose modules are listed while running."""
+    found = graph.finder.find(package)
+    for module in graph.finder.submodules(found) if found is not None else ():
+        if graph.add(module, _step(by, f"{by} lists the modules of {package}")):
+            inner = graph.finder.find(module)
+            if inner is not None and inner.is_package:
+                _add_package(graph, module, by)
+
+
+def _add_whole(graph: Graph, sources: Sources, distributions: tuple[Distribution, ...]) -> None:
+    reached = _reached_distributions(graph, sources, distributions)
+    for distribution, module in reached.items():
+        for file in distribution.files:
+            path = PurePosixPath(file)
+            if path.suffix == ".py" and not _TESTS & set(path.parts) and path.name != "conftest.py":
+                name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+                graph.add(name, _step(module, f"{distribution.name} is taken whole"))
+
+
+def _reached_distributions(
+    graph: Graph, sources: Sources, distributions: tuple[Distribution, ...]
+) -> dict[Distribution, str]:
+    """Distributions of which a module is reached, each with the first such module."""
+    owners = {sources.environment / file: owner for owner in distributions for file in owner.files}
+    reached: dict[Distribution, str] = {}
+    for name, node in graph.nodes.items():
+        owner = owners.get(node.found.file) if node.found.file is not None else None
+        if owner is not None:
+            reached.setdefault(owner, name)
+    return reached
+
+
+class _Files:
+    """Turns a graph into files of the image.
+
+    Attributes:
+        taken: Files of this machine that are in the image as they are or compiled.
+    """
+
+    def __init__(
+        self, graph: Graph, project: Project, sources: Sources, distributions: tuple[Distribution, ...]
+    ) -> None:
+        self._graph = graph
+        self._project = project
+        self._sources = sources
+        self._distributions = distributions
+        self._interpreter = sources.interpreter
+        self._program = interpreter_path(self._interpreter.version)
+        self._readable = _packages_with_source(graph, project)
+        self._compile: list[tuple[Found, Reason]] = []
+        self._files: dict[str, ImageFile] = {}
+        self.taken: set[Path] = set()
+
+    def collect(self) -> None:
+        """Decide about every file."""
+        detail = f"Python {self._interpreter.release}"
+        reason = Reason(rule=Rule.INTERPRETER, of=None, detail=detail)
+        self._put(self._program, self._interpreter.executable, reason, executable=True)
+        if not self._interpreter.finds_site_packages:
+            self._put_path_file()
+        for node in self._graph.nodes.values():
+            self._module(node.found, self._reason(node.step))
+        for name, node in self._graph.nodes.items():
+            if node.found.is_package and node.found.kind is not Kind.INSIDE:
+                self._package_data(name, node.found)
+            elif node.found.root is not None and node.found.root.owner is Owner.APPLICATION:
+                self._folders_beside(name, node.found)
+        self._metadata()
+        self._included()
+
+    def compiled(self, compile_modules: Compiler) -> tuple[ImageFile, ...]:
+        """All files, sorted by path, modules as bytecode."""
+        asked = tuple(ModuleSource(host=_file(found), path=found.path) for found, _ in self._compile)
+        for (found, reason), code in zip(self._compile, compile_modules(asked), strict=True):
+            if code is not None:
+                path = _bytecode_path(found)
+                self._files[path] = ImageFile(path=path, content=code, reason=reason)
+                self.taken.add(_file(found))
+            elif found.root is not None and found.root.owner is Owner.APPLICATION:
+                raise ClosureError("application's code", expected="valid Python", where=found.path)
+        return tuple(self._files[path] for path in sorted(self._files))
+
+    def _put(self, path: str, host: Path, reason: Reason, *, executable: bool = False) -> None:
+        if path not in self._files:
+            self._files[path] = ImageFile(path=path, content=host, executable=executable, reason=reason)
+            self.taken.add(host)
+
+    def _put_path_file(self) -> None:
+        """For an interpreter that looks for distributions elsewhere than in ``site-packages``."""
+        stdlib = standard_library(self._interpreter.version)
+        text = f'import site\n\nsite.addsitedir("{site_packages(self._interpreter.version)}")\n'
+        detail = "this interpreter would not look for distributions there"
+        path = f"{stdlib}/sitecustomize.py"
+        reason = Reason(rule=Rule.INTERPRETER, of=self._program, detail=detail)
+        self._files[path] = ImageFile(path=path, content=text.encode(), reason=reason)
+
+    def _module(self, found: Found, reason: Reason) -> None:
+        if found.file is None or (found.kind is Kind.INSIDE and found.name != "os"):
+            return
+        if found.kind in {Kind.EXTENSION, Kind.BYTECODE} or self._is_readable(found.name):
+            self._put(found.path, found.file, reason)
+        else:
+            self._compile.append((found, reason))
+
+    def _is_readable(self, name: str) -> bool:
+        return any(name == package or name.startswith(f"{package}.") for package in self._readable)
+
+    def _reason(self, step: Step) -> Reason:
+        return Reason(rule=step.rule, of=self._asker(step), detail=step.detail)
+
+    def _asker(self, step: Step) -> str | None:
+        """The file of the image that asked; what has no file of its own stands behind who asked for it."""
+        while step.by is not None:
+            node = self._graph.nodes[step.by]
+            path = self._path_in_image(node.found)
+            if path is not None:
+                return path
+            step = node.step
+        return self._program if step.rule in {Rule.START_UP, Rule.INTERPRETER} else None
+
+    def _path_in_image(self, found: Found) -> str | None:
+        if found.file is None or (found.kind is Kind.INSIDE and found.name != "os"):
+            return None
+        plain = found.kind in {Kind.EXTENSION, Kind.BYTECODE} or self._is_readable(found.name)
+        return found.path if plain else _bytecode_path(found)
+
+    def _package_data(self, name: str, found: Found) -> None:
+        own = any(root.owner is Owner.APPLICATION for root, _ in found.search)
+        if found.kind is Kind.NAMESPACE and not own:
+            return
+        for root, folder in found.search:
+            if root.owner is Owner.STANDARD_LIBRARY:
+                continue
+            of = self._path_in_image(found) or self._asker(self._graph.nodes[name].step)
+            for file in application_data(folder) if own else package_data(folder):
+                self._data(root.inside(file), file, Rule.PACKAGE_DATA, of, f"data of package {name}")
+
+    def _folders_beside(self, name: str, found: Found) -> None:
+        """``templates`` and ``static`` beside a module that is not in a package."""
+        if "." in name or found.root is None or found.file is None:
+            return
+        for folder in ("templates", "static"):
+            path = found.file.parent / folder
+            for file in application_data(path) if path.is_dir() else ():
+                detail = f"{folder} beside {found.file.name}"
+                of = self._path_in_image(found)
+                self._data(found.root.inside(file), file, Rule.PACKAGE_DATA, of, detail)
+
+    def _data(self, path: str, file: Path, rule: Rule, of: str | None, detail: str) -> None:
+        if file.is_relative_to(self._sources.application):
+            refuse_private_key(file, path)
+        self._put(path, file, Reason(rule=rule, of=of, detail=detail))
+
+    def _metadata(self) -> None:
+        packages = site_packages(self._interpreter.version)
+        whole = self._project.closure.mode is ClosureMode.DISTRIBUTION
+        reached = _reached_distributions(self._graph, self._sources, self._distributions)
+        for distribution, module in reached.items():
+            of = self._path_in_image(self._graph.nodes[module].found)
+            for file in distribution.metadata():
+                path = f"{packages}/{distribution.folder.name}/{file.name}"
+                detail = f"metadata of {distribution.name}"
+                self._put(path, file, Reason(rule=Rule.METADATA, of=of, detail=detail))
+            for file in _whole_data(distribution, self._sources.environment) if whole else ():
+                path = f"{packages}/{file.relative_to(self._sources.environment).as_posix()}"
+                detail = f"{distribution.name} is taken whole"
+                self._put(path, file, Reason(rule=Rule.PACKAGE_DATA, of=of, detail=detail))
+
+    def _included(self) -> None:
+        names = tuple(application_files(self._sources.application))
+        for pattern in self._project.closure.include:
+            if pattern.startswith("module:"):
+                continue
+            for name in included(pattern, names, PROJECT_FILE):
+                if not name.endswith(".py"):
+                    file = self._sources.application / name
+                    detail = f'include = "{pattern}"'
+                    self._data(f"/app/{name}", file, Rule.INCLUDED, None, detail)
+
+
+def _whole_data(distribution: Distribution, environment: Path) -> Iterator[Path]:
+    for name in distribution.files:
+        path = PurePosixPath(name)
+        if ".dist-info" in path.parts[0] or path.parts[0] in {"..", "bin"} or _TESTS & set(path.parts):
+            continue
+        is_extension = path.suffix == ".so" and not path.parts[0].endswith(".libs")
+        if (is_data(path.name) or is_extension) and (environment / name).is_file():
+            yield environment / name
+
+
+def _packages_with_source(graph: Graph, project: Project) -> tuple[str, ...]:
+    """Packages shipped as source: those that casemate.toml names, and the application's that read theirs."""
+    found = set(project.closure.source)
+    for name, node in graph.nodes.items():
+        root = node.found.root
+        if node.scan.reads_source and root is not None and root.owner is Owner.APPLICATION:
+            found.add(name.partition(".")[0])
+    return tuple(sorted(found))
+
+
+def _bytecode_path(found: Found) -> str:
+    return found.path + "c"
+
+
+def _file(found: Found) -> Path:
+    assert found.file is not None  # noqa: S101 - what is compiled is a file; says so to the type checker
+    return found.file

@@ -1,0 +1,73 @@
+"""What reading could not decide, and what it found missing."""
+
+from __future__ import annotations
+
+from casemate.builder.closure.finder import Owner
+from casemate.builder.closure.graph import Graph, Node
+from casemate.builder.closure.scan import Import
+from casemate.builder.closure.values import Question
+from casemate.errors import ProjectError
+from casemate.project import Project
+
+
+def find_questions(graph: Graph, project: Project) -> tuple[Question, ...]:
+    """Imports of the application's own code whose names only the running code knows, sorted by place.
+
+    They are asked once: an ``include`` that takes in modules is the answer.
+    """
+    if any(pattern.endswith(".py") or pattern.startswith("module:") for pattern in project.closure.include):
+        return ()
+    questions: list[Question] = []
+    for name, node in graph.nodes.items():
+        if not _is_own(node) or node.found.file is None or node.found.root is None:
+            continue
+        place = node.found.file.relative_to(node.found.root.host).as_posix()
+        folder = place.rpartition("/")[0]
+        example = f"{folder}/*.py" if folder else f"module:{name}"
+        questions.extend(
+            Question(
+                where=f"{place}:{call.line}",
+                question=f"which modules does {call.call} import?",
+                line=f'[closure] include = ["{example}"]',
+            )
+            for call in node.scan.dynamic
+        )
+    return tuple(sorted(questions, key=lambda question: question.where))
+
+
+def refuse_missing_imports(graph: Graph, first: str) -> None:
+    """Refuse an application that cannot be imported: a module that it needs at once is nowhere.
+
+    Follows only imports that run whenever the importing module does, and only the application's own modules.
+
+    Raises:
+        ProjectError: A module is missing.
+    """
+    missing: dict[str, Import] = {}
+    for importer, wanted in graph.missing:
+        if wanted.sure and not wanted.unless:
+            missing.setdefault(importer, wanted)
+    seen: set[str] = set()
+    waiting = [first]
+    while waiting:
+        name = waiting.pop(0)
+        node = graph.nodes.get(name)
+        if name in seen or node is None or not _is_own(node):
+            continue
+        seen.add(name)
+        if name in missing and node.found.file is not None and node.found.root is not None:
+            place = node.found.file.relative_to(node.found.root.host).as_posix()
+            raise ProjectError(
+                f"import {missing[name].module}",
+                expected="a module of the application, of its requirements or of the standard library",
+                got="none",
+                where=f"{place}:{missing[name].line}",
+                hint="add what provides it to the requirements, and lock them again",
+            )
+        parent = name.rpartition(".")[0]
+        waiting.extend([parent] if parent else [])
+        waiting.extend(module for module, wanted in node.needs if wanted.sure)
+
+
+def _is_own(node: Node) -> bool:
+    return node.found.root is not None and node.found.root.owner is Owner.APPLICATION

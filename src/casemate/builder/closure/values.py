@@ -1,0 +1,100 @@
+"""What a closure is made from, and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from casemate.builder.contents import Considered, ImageFile
+from casemate.project import Interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """A CPython of this machine, as it describes itself when isolated (``-I -B -X utf8``).
+
+    Attributes:
+        version: ``"3.11"``.
+        release: ``"3.11.7"``.
+        executable: The program itself, no link and no shim.
+        prefix: Its installation.
+        stdlib: Folder of the standard library.
+        dynload: Folder of the standard library's extension modules.
+        suffixes: Endings of extension modules, in the order in which the import system tries them.
+        libpython: The shared library that holds the interpreter; ``None`` when the program does.
+        builtin: Modules that are part of the program.
+        frozen: Modules whose code is part of the program, so that no file is read for them.
+        start_up: Modules of the standard library that are loaded before any other code.
+        build_time_module: The module in which :mod:`sysconfig` looks up how Python was built.
+        finds_site_packages: Whether ``lib/pythonX.Y/site-packages`` of its home is on its path by itself.
+            Debian's interpreter looks elsewhere.
+    """
+
+    version: str
+    release: str
+    executable: Path
+    prefix: Path
+    stdlib: Path
+    dynload: Path
+    suffixes: tuple[str, ...]
+    libpython: Path | None
+    builtin: frozenset[str]
+    frozen: frozenset[str]
+    start_up: tuple[str, ...]
+    build_time_module: str
+    finds_site_packages: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleSource:
+    """A source file that is to be compiled.
+
+    Attributes:
+        host: The file of this machine.
+        path: Where the application would see the source; it goes into tracebacks.
+    """
+
+    host: Path
+    path: str
+
+
+class Compiler(Protocol):
+    """Compiles with the interpreter that will run the code."""
+
+    def __call__(self, sources: Sequence[ModuleSource], /) -> tuple[bytes | None, ...]:
+        """The bytes of an unchecked-hash pyc for each source; ``None`` where it is not valid Python."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Something that reading the code cannot decide, and that the developer can.
+
+    Attributes:
+        where: ``"notes/plugins.py:12"``.
+        question: What could not be decided.
+        line: A line for ``casemate.toml`` that answers it, to be adapted.
+    """
+
+    where: str
+    question: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonClosure:
+    """The Python part of an image.
+
+    Attributes:
+        files: Sorted by path: interpreter, modules, extension modules, package data, metadata.
+        questions: Sorted by place.
+        considered: What interpreter and environment hold altogether.
+        interface: How the application is served; ``None`` for a command.
+    """
+
+    files: tuple[ImageFile, ...]
+    questions: tuple[Question, ...]
+    considered: Considered
+    interface: Interface | None
