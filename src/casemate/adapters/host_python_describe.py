@@ -25,19 +25,35 @@ def describe() -> dict[str, object]:
     names: list[str] = getattr(_imp, "_frozen_module_names", list)()
     frozen = [name for name in names if _imp.is_frozen(name)]
     return {
-        "implementation": sys.implementation.name, "version": version, "release": ".".join(map(str,
-        sys.version_info[:3])), "system": f"{os.uname().sysname} {os.uname().machine}", "libc": libc(),
-        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")), "virtual": sys.prefix !=
-        sys.base_prefix, "base_executable": getattr(sys, "_base_executable", None) or sys.executable,
-        "running": os.path.realpath("/proc/self/exe"), "prefix": os.path.realpath(sys.base_prefix),
-        "stdlib": os.path.realpath(sysconfig.get_path("stdlib")), "dynload": os.path.realpath(dynload),
-        "suffixes": importlib.machinery.EXTENSION_SUFFIXES, "libpython": libpython(), "builtin":
-        sorted(sys.builtin_module_names), "frozen": sorted(name for name in frozen if "hello" not in name),
-        "frozen_is_used": getattr(sys.modules["os"].__spec__, "origin", None) == "frozen", "loaded": {name:
-        file for name, file in _LOADED.items() if name != "__main__"}, "build_time_module":
-        sysconfig._get_sysconfigdata_name(),  # type: ignore[attr-defined]  # noqa: SLF001 "site_packages":
-        [os.path.realpath(folder) for folder in site.getsitepackages([sys.base_prefix])],
+        "implementation": sys.implementation.name,
+        "version": version,
+        "release": ".".join(map(str, sys.version_info[:3])),
+        "system": f"{os.uname().sysname} {os.uname().machine}",
+        "libc": libc(),
+        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        "virtual": sys.prefix != sys.base_prefix,
+        "base_executable": getattr(sys, "_base_executable", None) or sys.executable,
+        "running": os.path.realpath("/proc/self/exe"),
+        "prefix": os.path.realpath(sys.base_prefix),
+        "stdlib": os.path.realpath(sysconfig.get_path("stdlib")),
+        "dynload": os.path.realpath(dynload),
+        "suffixes": importlib.machinery.EXTENSION_SUFFIXES,
+        "libpython": libpython(),
+        "builtin": sorted(sys.builtin_module_names),
+        "frozen": sorted(name for name in frozen if "hello" not in name),
+        "frozen_is_used": getattr(sys.modules["os"].__spec__, "origin", None) == "frozen",
+        "loaded": {name: file for name, file in _LOADED.items() if name != "__main__"},
+        "build_time_module": build_time_module(),
+        "site_packages": [os.path.realpath(folder) for folder in site.getsitepackages([sys.base_prefix])],
     }
+
+
+def build_time_module() -> str:
+    """The module that :mod:`sysconfig` imports by a name that it puts together."""
+    import sysconfig  # noqa: PLC0415
+
+    name: str = sysconfig._get_sysconfigdata_name()  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+    return name
 
 
 def libc() -> str:
