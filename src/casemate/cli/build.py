@@ -1,0 +1,270 @@
+"""``casemate build``: from an application's folder to a bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casemate.errors import ProjectError, UsageError
+
+if TYPE_CHECKING:
+    from casemate.adapters.gramine_installation import GramineInstallation
+    from casemate.builder.build import Application, Built, Machine, Platform
+    from casemate.builder.closure import Interpreter
+    from casemate.project import Project
+    from casemate.settings import Settings
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_NEW_FOLDER = click.Path(path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_ZONES = Path("/usr/share/zoneinfo")
+#: Where distributions keep the authorities that TLS clients accept: Debian and its like, Fedora and its like.
+_CA_BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
+_SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked requirements are taken"
+
+
+@click.command(name="build")
+@click.argument("directory", type=_FOLDER, default=".")
+@click.option("--output", "-o", required=True, type=_NEW_FOLDER, metavar="BUNDLE", help="Where it goes.")
+@click.option(
+    "--from",
+    "source",
+    default="host",
+    show_default=True,
+    metavar="SOURCE",
+    help="What it is built from: host, this machine's interpreter and the locked requirements.",
+)
+@click.option("--python", type=_FILE, metavar="PATH", help="Default: the Python that runs casemate.")
+@click.option("--gramine", type=_FOLDER, metavar="PREFIX", help="Prefix of the Gramine that will run it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a document.")
+def command(
+    directory: Path,
+    output: Path,
+    source: str,
+    python: Path | None,
+    gramine: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Build a bundle from the application in DIRECTORY: image, manifest, measurement.
+
+    Without Gramine on this machine the measurement is simulated: the bundle can be
+    rehearsed and shown, and holds on no SGX machine.
+    """
+    from casemate.adapters.gramine_installation import find_gramine
+    from casemate.builder.build import build
+    from casemate.settings import Settings
+
+    if source != "host":
+        raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
+    settings = Settings.from_environment()
+    installed = find_gramine(gramine or settings.gramine)
+    if installed is None:
+        click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
+    project = _project(directory)
+    _warn(project)
+    with TemporaryDirectory(prefix="casemate-") as scratch, _progress() as progress:
+        application = _application(project, directory, python, (Path(scratch), progress))
+        machine = _machine(application.interpreter, installed, settings)
+        built = build(application, machine, output, progress)
+    _show(built, application, output, as_json=as_json)
+
+
+def _project(directory: Path) -> Project:
+    from casemate.project import PROJECT_FILE, parse_project
+
+    file = directory / PROJECT_FILE
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ProjectError(
+            PROJECT_FILE,
+            expected="a file",
+            got=error.strerror,
+            where=str(file),
+            hint=f"make one with: casemate init {directory}",
+        ) from error
+    return parse_project(data, PROJECT_FILE)
+
+
+def _warn(project: Project) -> None:
+    from casemate.builder.exposed import exposed_variables
+
+    for name in exposed_variables(project):
+        click.echo(
+            f"warning: [env] {name} looks like a secret, and everyone who has the image can read it; "
+            "deliver it by [secrets].",
+            err=True,
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Shows what happens now, on a terminal; nothing in a pipe."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("Reading casemate.toml") as status:
+        yield lambda step: status.update(f"{step[:1].upper()}{step[1:]}")
+
+
+def _application(
+    project: Project, directory: Path, python: Path | None, work: tuple[Path, Callable[[str], None]]
+) -> Application:
+    """Describe the interpreter, install the environment, find what is needed of both."""
+    import casemate_attester
+    from casemate.adapters.host_python import compile_modules, describe_interpreter, install_environment
+    from casemate.builder.build import Application
+    from casemate.builder.closure import Sources, find_python_closure, interface_of
+
+    scratch, progress = work
+    interpreter = describe_interpreter(python or Path(sys.executable))
+    source = directory.resolve() / project.app.source
+    interface = interface_of(project, source)
+    environment = scratch / "environment"
+    install_environment(
+        directory.resolve(),
+        project.app.requirements,
+        interpreter,
+        environment,
+        interface=interface,
+        progress=progress,
+    )
+    progress("Finding what the application needs")
+    closure = find_python_closure(
+        project,
+        Sources(
+            application=source,
+            environment=environment,
+            attester=Path(casemate_attester.__file__).parent.parent,
+            interpreter=interpreter,
+        ),
+        lambda modules: compile_modules(interpreter, modules),
+    )
+    return Application(
+        project=project,
+        folder=directory,
+        interpreter=interpreter,
+        closure=closure,
+        sources=_sources(project, directory, interpreter),
+    )
+
+
+def _sources(project: Project, directory: Path, interpreter: Interpreter) -> dict[str, str]:
+    """What the image is made from, for the statement about it."""
+    from hashlib import sha256
+
+    from casemate.project import PROJECT_FILE
+
+    names = [PROJECT_FILE, *([project.app.requirements] if project.app.requirements else [])]
+    digests = {name: f"sha256:{sha256((directory / name).read_bytes()).hexdigest()}" for name in names}
+    return {**digests, "python": interpreter.release}
+
+
+def _machine(interpreter: Interpreter, gramine: GramineInstallation | None, settings: Settings) -> Machine:
+    from casemate.adapters.host_loader import HostFiles, host_search_rules
+    from casemate.builder.build import Machine
+    from casemate.builder.libraries import LibrarySources
+    from casemate.builder.system_files import HostSystem
+
+    sources = LibrarySources(
+        files=HostFiles(),
+        rules=host_search_rules(interpreter.executable, settings.library_path),
+        glibc=gramine.glibc if gramine is not None else None,
+    )
+    bundle = next((path for path in _CA_BUNDLES if path.is_file()), _CA_BUNDLES[0])
+    return Machine(
+        libraries=sources,
+        system=HostSystem(ca_bundle=bundle, zones=_ZONES),
+        platform=_platform(gramine, sources),
+        epoch=settings.source_date_epoch,
+    )
+
+
+def _platform(gramine: GramineInstallation | None, sources: Any) -> Platform:
+    """The Gramine of this machine, or its simulation."""
+    from casemate.builder.build import Platform
+    from casemate.builder.layers import LayerFile
+    from casemate.builder.layout import GRAMINE_ROOT
+    from casemate.builder.libraries import libraries_outside
+    from casemate.builder.manifest import LibOs
+
+    if gramine is None:
+        from casemate.simulator.platform_image import platform_image
+
+        return Platform(image=platform_image(), version=None, libos=LibOs.absent(), outside=())
+    outside = (
+        LayerFile(path=f"{GRAMINE_ROOT}/loader", content=gramine.loader, executable=True),
+        LayerFile(path=f"{GRAMINE_ROOT}/libpal.so", content=gramine.platform_image, executable=True),
+        LayerFile(path=f"{GRAMINE_ROOT}/libsysdb.so", content=gramine.libos),
+        *libraries_outside(gramine.loader, sources),
+    )
+    return Platform(
+        image=gramine.platform_image.read_bytes(),
+        version=gramine.version,
+        libos=LibOs.of(gramine.libos.read_bytes()),
+        outside=outside,
+    )
+
+
+def _show(built: Built, application: Application, output: Path, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_document(built, application, output), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    record, tcb = built.record, built.tcb
+    considered = tcb.considered
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("bundle", str(output))
+    table.add_row("trusted", f"{len(tcb.files):,} files, {_mebibytes(tcb.size)}")
+    table.add_row("instead of", f"{considered.files:,} files, {_mebibytes(considered.size)}")
+    table.add_row("MRENCLAVE", record.mrenclave.hex())
+    table.add_row("measured with", _measured_with(built))
+    table.add_row("image", record.image_digest)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for question in application.closure.questions:
+        click.echo(f"question: {question.where}: {question.question}", err=True)
+        click.echo(f"  {question.line}", err=True)
+
+
+def _measured_with(built: Built) -> str:
+    if built.record.simulated:
+        return "a simulated platform: holds on no SGX machine"
+    return f"Gramine {built.record.gramine_version}"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"
+
+
+def _document(built: Built, application: Application, output: Path) -> dict[str, Any]:
+    record, tcb = built.record, built.tcb
+    return {
+        "version": 1,
+        "bundle": str(output),
+        "simulated": record.simulated,
+        **record.sgx(),
+        "gramine": record.gramine(),
+        "image_digest": record.image_digest,
+        "manifest_sha256": record.manifest_sha256,
+        "trusted": {"files": len(tcb.files), "size": tcb.size},
+        "considered": {"files": tcb.considered.files, "size": tcb.considered.size},
+        "questions": [
+            {"where": question.where, "question": question.question, "line": question.line}
+            for question in application.closure.questions
+        ],
+    }
