@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ raise SystemExit(main(Surroundings(
 PROGRAM = """
 import os, sys, json
 from pathlib import Path
+from typing import Any
 print(json.dumps([os.environ.get("DB_KEY"), Path(sys.argv[1]).read_text(), sorted(os.listdir(sys.argv[2]))]))
 """
 
@@ -56,11 +58,11 @@ def start(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def any_quote(memory_broker):
+def any_quote(memory_broker: Any) -> Any:
     """A broker that takes any quote, since the quote of plain files never changes."""
 
     class Trusting(memory_broker):  # type: ignore[misc, valid-type]
-        def attest(self, attestation):
+        def attest(self, attestation: Any) -> Answer:
             assert attestation.quote == b"a quote"
             self.quoted = attestation.quote
             attestation = type(attestation)(
@@ -70,7 +72,7 @@ def any_quote(memory_broker):
             )
             return super().attest(attestation)
 
-    def expected_report_data(attestation) -> bytes:
+    def expected_report_data(attestation: Any) -> bytes:
         from casemate_attester.binding import report_data
 
         return report_data(attestation.tee_public_key, attestation.nonce)
@@ -79,7 +81,7 @@ def any_quote(memory_broker):
 
 
 def test_a_workload_attests_receives_its_secrets_and_runs(
-    tmp_path: Path, device: Path, serve, any_quote
+    tmp_path: Path, device: Path, serve: Any, any_quote: Any
 ) -> None:
     peer = any_quote({"a/b/text": b"hush", "a/b/file": b"quiet", "a/b/key": b"sixteen letters!"})
     with serve(peer) as served:
@@ -110,7 +112,7 @@ def test_a_workload_attests_receives_its_secrets_and_runs(
 
 
 def test_no_secret_is_placed_when_one_of_them_does_not_come(
-    tmp_path: Path, device: Path, serve, any_quote
+    tmp_path: Path, device: Path, serve: Any, any_quote: Any
 ) -> None:
     with serve(any_quote({"a/b/file": b"quiet"})) as served:
         write(
@@ -122,8 +124,10 @@ def test_no_secret_is_placed_when_one_of_them_does_not_come(
         result = start(tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-2:] == [
-        "casemate: error: resource kbs:///a/b/text: expected a wrapped secret, got status 404, "
-        "ResourceNotFound: a/b/text",
+        (
+            "casemate: error: resource kbs:///a/b/text: expected a wrapped secret, got status 404, "
+            "ResourceNotFound: a/b/text"
+        ),
         "casemate: hint: store it with the broker under this name, or mend [secrets] in casemate.toml",
     ]
     assert list((tmp_path / "run").iterdir()) == []
@@ -131,7 +135,7 @@ def test_no_secret_is_placed_when_one_of_them_does_not_come(
 
 
 def test_a_secret_that_does_not_open_stops_the_workload(
-    tmp_path: Path, device: Path, serve, any_quote
+    tmp_path: Path, device: Path, serve: Any, any_quote: Any
 ) -> None:
     peer = any_quote({"a/b/file": b"quiet"})
 
@@ -152,14 +156,19 @@ def test_a_secret_that_does_not_open_stops_the_workload(
         result = start(tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-2:] == [
-        "casemate: error: wrapped secret: expected one that is wrapped to this enclave's key and unchanged, "
-        "got one that does not open",
-        "casemate: hint: look for a proxy between enclave and broker, and whether the broker wraps to tee-pubkey",
+        (
+            "casemate: error: wrapped secret: expected one that is wrapped to this enclave's key "
+            "and unchanged, got one that does not open"
+        ),
+        (
+            "casemate: hint: look for a proxy between enclave and broker, "
+            "and whether the broker wraps to tee-pubkey"
+        ),
     ]
     assert "quiet" not in result.stderr
 
 
-def test_without_evidence_nothing_runs(tmp_path: Path, device: Path, serve, any_quote) -> None:
+def test_without_evidence_nothing_runs(tmp_path: Path, device: Path, serve: Any, any_quote: Any) -> None:
     (device / "attestation_type").write_text("none")
     with serve(any_quote()) as served:
         write(tmp_path, served.broker)
@@ -168,8 +177,10 @@ def test_without_evidence_nothing_runs(tmp_path: Path, device: Path, serve, any_
     assert result.stdout == ""
     assert result.stderr.splitlines()[-2:] == [
         f"casemate: error: attestation type: expected dcap, got 'none' ({device / 'attestation_type'})",
-        'casemate: hint: set sgx.remote_attestation = "dcap" in the manifest and run in gramine-sgx '
-        "or in a rehearsal",
+        (
+            'casemate: hint: set sgx.remote_attestation = "dcap" in the manifest and run in gramine-sgx '
+            "or in a rehearsal"
+        ),
     ]
 
 
@@ -203,9 +214,14 @@ def test_a_callable_that_does_not_import_is_an_error_of_two_lines(tmp_path: Path
     assert result.stderr.splitlines() == [
         "casemate: configuration read: wsgi not_there:app",
         "casemate: certificate issued: evidence binds the key of this process",
-        "casemate: error: application: expected a module not_there that can be imported, "
-        "got ModuleNotFoundError for not_there (not_there:app)",
-        "casemate: hint: run the application without an enclave, or in `casemate rehearse`, to see the whole error",
+        (
+            "casemate: error: application: expected a module not_there that can be imported, "
+            "got ModuleNotFoundError for not_there (not_there:app)"
+        ),
+        (
+            "casemate: hint: run the application without an enclave, or in `casemate rehearse`, "
+            "to see the whole error"
+        ),
     ]
 
 
@@ -213,8 +229,10 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = start(tmp_path)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "casemate: error: workload configuration: expected a readable file, got No such file or directory "
-        f"({tmp_path / 'workload.json'})",
+        (
+            "casemate: error: workload configuration: expected a readable file, "
+            f"got No such file or directory ({tmp_path / 'workload.json'})"
+        ),
         "casemate: hint: run an image that `casemate build` has made",
     ]
 

@@ -54,7 +54,10 @@ def test_a_file_that_is_not_there_is_named(device: Path, name: str, hint: str) -
 def test_report_data_that_cannot_be_written_is_named(device: Path) -> None:
     (device / "user_report_data").unlink()
     assert refusal(device) == (
-        f"user_report_data: expected a writable file, got No such file or directory ({device / 'user_report_data'})",
+        (
+            "user_report_data: expected a writable file, "
+            f"got No such file or directory ({device / 'user_report_data'})"
+        ),
         MANIFEST,
     )
 

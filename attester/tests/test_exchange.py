@@ -1,7 +1,9 @@
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate_attester.configuration import Resource
 from casemate_attester.entrypoint import drive
@@ -9,7 +11,6 @@ from casemate_attester.errors import AttesterError, BrokerRefusedError, MessageE
 from casemate_attester.exchange import Answer, Call, EvidenceWanted, Method, Quote, exchange
 from casemate_attester.messages import HashAlgorithm, TeePublicKey, WrappedSecret
 from casemate_attester.unwrap import unwrap
-from cryptography.hazmat.primitives.asymmetric import ec
 
 AUTH, ATTEST, SECRET = "/kbs/v0/auth", "/kbs/v0/attest", "/kbs/v0/resource/default/notes/db-key"
 RESOURCE = Resource.parse("kbs:///default/notes/db-key")
@@ -17,36 +18,38 @@ PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEY = TeePublicKey.from_key(PRIVATE.public_key())
 
 
-def run(call, resources: Sequence[Resource] = (RESOURCE,)) -> tuple[WrappedSecret, ...]:
+def run(
+    call: Callable[[Call], Answer], resources: Sequence[Resource] = (RESOURCE,)
+) -> tuple[WrappedSecret, ...]:
     return drive(exchange(KEY, resources), call, lambda report_data: report_data + b" in a quote")
 
 
-def refusal(kind: type[AttesterError], call) -> tuple[str, str | None]:
+def refusal(kind: type[AttesterError], call: Callable[[Call], Answer]) -> tuple[str, str | None]:
     with pytest.raises(kind) as caught:
         run(call)
     return str(caught.value), caught.value.hint
 
 
 @pytest.mark.parametrize("algorithm", [None, *HashAlgorithm])
-def test_good_evidence_brings_the_secret(memory_broker, algorithm: HashAlgorithm | None) -> None:
+def test_good_evidence_brings_the_secret(memory_broker: Any, algorithm: HashAlgorithm | None) -> None:
     broker = memory_broker({"default/notes/db-key": b"hush"}, algorithm)
     assert [unwrap(item, PRIVATE).value for item in run(broker)] == [b"hush"]
     assert broker.calls == [f"POST {AUTH}", f"POST {ATTEST}", f"GET {SECRET}"]
 
 
-def test_secrets_come_in_the_order_in_which_they_are_asked_for(memory_broker) -> None:
+def test_secrets_come_in_the_order_in_which_they_are_asked_for(memory_broker: Any) -> None:
     broker = memory_broker({"a/b/1": b"one", "a/b/2": b"two"})
     resources = [Resource.parse(f"kbs:///a/b/{number}") for number in (2, 1, 2)]
     assert [unwrap(item, PRIVATE).value for item in run(broker, resources)] == [b"two", b"one", b"two"]
 
 
-def test_without_secrets_the_broker_is_still_convinced(memory_broker) -> None:
+def test_without_secrets_the_broker_is_still_convinced(memory_broker: Any) -> None:
     broker = memory_broker()
     assert run(broker, ()) == ()
     assert broker.calls == [f"POST {AUTH}", f"POST {ATTEST}"]
 
 
-def test_a_session_that_expires_between_two_secrets_is_opened_again_once(memory_broker) -> None:
+def test_a_session_that_expires_between_two_secrets_is_opened_again_once(memory_broker: Any) -> None:
     broker = memory_broker({"a/b/1": b"one", "default/notes/db-key": b"hush"})
     broker.planned[SECRET] = [401]
     wrapped = run(broker, (Resource.parse("kbs:///a/b/1"), RESOURCE))
@@ -56,13 +59,13 @@ def test_a_session_that_expires_between_two_secrets_is_opened_again_once(memory_
     assert broker.calls == [*session, get_one, f"GET {SECRET}", *session, f"GET {SECRET}"]
 
 
-def test_a_nonce_that_was_used_up_is_replaced_once(memory_broker) -> None:
+def test_a_nonce_that_was_used_up_is_replaced_once(memory_broker: Any) -> None:
     broker = memory_broker({"default/notes/db-key": b"hush"}, planned={ATTEST: [401]})
     assert len(run(broker)) == 1
     assert broker.calls == [f"POST {AUTH}", f"POST {ATTEST}"] * 2 + [f"GET {SECRET}"]
 
 
-def test_a_second_401_ends_the_dialogue(memory_broker) -> None:
+def test_a_second_401_ends_the_dialogue(memory_broker: Any) -> None:
     broker = memory_broker(planned={ATTEST: [401, 401, 401]})
     assert refusal(BrokerRefusedError, broker) == (
         "evidence: expected a token, got status 401, PlannedError: as the test wants it",
@@ -71,28 +74,32 @@ def test_a_second_401_ends_the_dialogue(memory_broker) -> None:
     assert broker.calls == [f"POST {AUTH}", f"POST {ATTEST}"] * 2
 
 
-def test_one_401_to_evidence_and_one_to_a_secret_are_two(memory_broker) -> None:
+def test_one_401_to_evidence_and_one_to_a_secret_are_two(memory_broker: Any) -> None:
     broker = memory_broker(planned={ATTEST: [401], SECRET: [401]})
     assert refusal(BrokerRefusedError, broker) == (
-        "resource kbs:///default/notes/db-key: expected a wrapped secret, "
-        "got status 401, PlannedError: as the test wants it",
+        (
+            "resource kbs:///default/notes/db-key: expected a wrapped secret, "
+            "got status 401, PlannedError: as the test wants it"
+        ),
         "see that the broker's policy releases it to this measurement",
     )
     assert len(broker.calls) == 5
 
 
-def test_a_missing_resource_ends_the_dialogue_at_once(memory_broker) -> None:
+def test_a_missing_resource_ends_the_dialogue_at_once(memory_broker: Any) -> None:
     broker = memory_broker()
     assert refusal(BrokerRefusedError, broker) == (
-        "resource kbs:///default/notes/db-key: expected a wrapped secret, "
-        "got status 404, ResourceNotFound: default/notes/db-key",
+        (
+            "resource kbs:///default/notes/db-key: expected a wrapped secret, "
+            "got status 404, ResourceNotFound: default/notes/db-key"
+        ),
         "store it with the broker under this name, or mend [secrets] in casemate.toml",
     )
     assert len(broker.calls) == 3
 
 
 @pytest.mark.parametrize("status", [400, 403, 500, 302, 204])
-def test_every_other_status_ends_the_dialogue_at_once(memory_broker, status: int) -> None:
+def test_every_other_status_ends_the_dialogue_at_once(memory_broker: Any, status: int) -> None:
     for path in (AUTH, ATTEST, SECRET):
         broker = memory_broker(planned={path: [status]})
         message, _ = refusal(BrokerRefusedError, broker)
@@ -100,7 +107,7 @@ def test_every_other_status_ends_the_dialogue_at_once(memory_broker, status: int
         assert broker.calls[-1].endswith(path)
 
 
-def test_a_broker_of_another_protocol_is_not_asked_twice(memory_broker) -> None:
+def test_a_broker_of_another_protocol_is_not_asked_twice(memory_broker: Any) -> None:
     broker = memory_broker(planned={AUTH: [401, 401]})
     assert refusal(BrokerRefusedError, broker) == (
         "session: expected a challenge, got status 401, PlannedError: as the test wants it",
@@ -127,7 +134,7 @@ def test_an_answer_that_is_no_message_is_refused() -> None:
     assert message == ("nonce: expected 16 to 1024 printable characters, got no such field (Challenge)")
 
 
-def test_a_call_knows_how_long_its_answer_may_be(memory_broker) -> None:
+def test_a_call_knows_how_long_its_answer_may_be(memory_broker: Any) -> None:
     limits = {}
 
     broker = memory_broker({"default/notes/db-key": b"hush"})
@@ -149,7 +156,7 @@ def test_a_driver_that_mixes_up_its_answers_is_told() -> None:
         dialogue.send(Quote(value=b""))
 
 
-def test_a_driver_that_answers_a_wish_for_evidence_with_an_answer_is_told(memory_broker) -> None:
+def test_a_driver_that_answers_a_wish_for_evidence_with_an_answer_is_told(memory_broker: Any) -> None:
     dialogue = exchange(KEY, ())
     first = next(dialogue)
     assert isinstance(first, Call)

@@ -12,8 +12,8 @@ from casemate_attester.errors import MessageError
 from casemate_attester.messages import (
     MAX_MESSAGE_BYTES,
     MAX_QUOTE_BYTES,
-    AttestResponse,
     Attestation,
+    AttestResponse,
     Challenge,
     ErrorInformation,
     HashAlgorithm,
@@ -90,18 +90,23 @@ def test_a_request_with_empty_parameters_is_read() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("version", "0.4", "version: expected X.Y.Z, got text of 3 characters (Request)"),
-        ("version", "٠.4.0", "version: expected X.Y.Z, got text of 5 characters (Request)"),
-        ("tee", "", "tee: expected the name of a TEE, got text of 0 characters (Request)"),
-        ("extra-params", ..., 'extra-params: expected an object or "", got no such field (Request)'),
-        ("extra-params", "x", "extra-params: expected an object, got text of 1 characters (Request)"),
-        ("extra-params", {"supported-hash-algorithms": "sha256"}, "extra-params.supported-hash-algorithms: expected an array of texts, got text of 6 characters (Request)"),
+        ("version", "0.4", "version: expected X.Y.Z, got text of 3 characters"),
+        ("version", "\u0660.4.0", "version: expected X.Y.Z, got text of 5 characters"),
+        ("tee", "", "tee: expected the name of a TEE, got text of 0 characters"),
+        ("extra-params", ..., 'extra-params: expected an object or "", got no such field'),
+        ("extra-params", "x", "extra-params: expected an object, got text of 1 characters"),
+        (
+            "extra-params",
+            {"supported-hash-algorithms": "sha256"},
+            "extra-params.supported-hash-algorithms: expected an array of texts, got text of 6 characters",
+        ),
         ("more", 1, "Request: expected only known fields, got 'more'"),
     ],
-)  # fmt: skip
+)
 def test_a_request_that_breaks_the_protocol_is_refused(path: str, value: Any, message: str) -> None:
     document = json.loads(Request().to_bytes())
-    assert refusal(Request.parse, changed(document, path, value)) == message
+    where = "" if message.startswith("Request: ") else " (Request)"
+    assert refusal(Request.parse, changed(document, path, value)) == message + where
 
 
 def test_an_attestation_is_written_as_trustee_reads_it() -> None:
@@ -140,26 +145,46 @@ def test_a_key_with_a_sixth_field_is_refused_because_it_would_not_be_hashed() ->
     assert refusal(Attestation.parse, data) == message
 
 
+QUOTE = "tee-evidence.primary_evidence.quote: expected base64 of 1 to 65536 bytes"
+NONCE_FORM = "runtime-data.nonce: expected 16 to 1024 printable characters"
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("init-data", {"format": "toml", "body": ""}, "init-data: expected null or no such field, got an object (Attestation)"),
+        (
+            "init-data",
+            {"format": "toml", "body": ""},
+            "init-data: expected null or no such field, got an object",
+        ),
         ("more", 1, "Attestation: expected only known fields, got 'more'"),
-        ("runtime-data/nonce", "short", "runtime-data.nonce: expected 16 to 1024 printable characters, got text of 5 characters (Attestation)"),
-        ("runtime-data/nonce", "a" * 1025, "runtime-data.nonce: expected 16 to 1024 printable characters, got text of 1025 characters (Attestation)"),
-        ("runtime-data/nonce", "a b" * 9, "runtime-data.nonce: expected 16 to 1024 printable characters, got text of 27 characters (Attestation)"),
-        ("runtime-data/more", 1, "runtime-data: expected only known fields, got 'more' (Attestation)"),
-        ("tee-evidence/additional_evidence", "{}", "tee-evidence.additional_evidence: expected empty text, as no device is attested, got text of 2 characters (Attestation)"),
-        ("tee-evidence/more", 1, "tee-evidence: expected only known fields, got 'more' (Attestation)"),
-        ("tee-evidence/primary_evidence/more", 1, "tee-evidence.primary_evidence: expected only known fields, got 'more' (Attestation)"),
-        ("tee-evidence/primary_evidence/quote", "", "tee-evidence.primary_evidence.quote: expected base64 of 1 to 65536 bytes, got text of 0 characters (Attestation)"),
-        ("tee-evidence/primary_evidence/quote", "cXVvdGU", "tee-evidence.primary_evidence.quote: expected base64 of 1 to 65536 bytes, got text of 7 characters (Attestation)"),
-        ("tee-evidence/primary_evidence/quote", "cXVvdGV=", "tee-evidence.primary_evidence.quote: expected base64 of 1 to 65536 bytes, got text of 8 characters (Attestation)"),
-        ("tee-evidence/primary_evidence/quote", "é", "tee-evidence.primary_evidence.quote: expected base64 of 1 to 65536 bytes, got text of 1 characters (Attestation)"),
+        ("runtime-data/nonce", "short", f"{NONCE_FORM}, got text of 5 characters"),
+        ("runtime-data/nonce", "a" * 1025, f"{NONCE_FORM}, got text of 1025 characters"),
+        ("runtime-data/nonce", "a b" * 9, f"{NONCE_FORM}, got text of 27 characters"),
+        ("runtime-data/more", 1, "runtime-data: expected only known fields, got 'more'"),
+        (
+            "tee-evidence/additional_evidence",
+            "{}",
+            (
+                "tee-evidence.additional_evidence: expected empty text, as no device is attested, "
+                "got text of 2 characters"
+            ),
+        ),
+        ("tee-evidence/more", 1, "tee-evidence: expected only known fields, got 'more'"),
+        (
+            "tee-evidence/primary_evidence/more",
+            1,
+            "tee-evidence.primary_evidence: expected only known fields, got 'more'",
+        ),
+        ("tee-evidence/primary_evidence/quote", "", f"{QUOTE}, got text of 0 characters"),
+        ("tee-evidence/primary_evidence/quote", "cXVvdGU", f"{QUOTE}, got text of 7 characters"),
+        ("tee-evidence/primary_evidence/quote", "cXVvdGV=", f"{QUOTE}, got text of 8 characters"),
+        ("tee-evidence/primary_evidence/quote", "é", f"{QUOTE}, got text of 1 characters"),
     ],
-)  # fmt: skip
+)
 def test_an_attestation_that_breaks_the_protocol_is_refused(path: str, value: Any, message: str) -> None:
-    assert refusal(Attestation.parse, changed(ATTESTATION, path, value)) == message
+    where = "" if message.startswith("Attestation: ") else " (Attestation)"
+    assert refusal(Attestation.parse, changed(ATTESTATION, path, value)) == message + where
 
 
 def test_a_quote_has_a_largest_size() -> None:
@@ -266,7 +291,11 @@ EPK = {name: JWK[name] for name in ("crv", "kty", "x", "y")}
         ({"alg": "dir"}, {}, "alg: expected ECDH-ES+A256KW, got text of 3 characters (JWE protected header)"),
         ({"enc": "A128GCM"}, {}, "enc: expected A256GCM, got text of 7 characters (JWE protected header)"),
         ({"epk": ...}, {}, "epk: expected an object, got no such field (JWE protected header)"),
-        ({"epk": EPK | {"x": OFF_CURVE}}, {}, "epk.x: expected a point on P-256, got a point that is not on the curve (JWE protected header)"),
+        (
+            {"epk": EPK | {"x": OFF_CURVE}},
+            {},
+            "epk.x: expected a point on P-256, got a point that is not on the curve (JWE protected header)",
+        ),
         ({"epk": EPK | {"d": "AA"}}, {}, "epk: expected only known fields, got 'd' (JWE protected header)"),
         ({"zip": "DEF"}, {}, "JWE protected header: expected only known fields, got 'zip'"),
         ({"crit": ["exp"]}, {}, "JWE protected header: expected only known fields, got 'crit'"),
@@ -276,12 +305,16 @@ EPK = {name: JWK[name] for name in ("crv", "kty", "x", "y")}
         ({}, {"aad": "AA"}, "JWE: expected only known fields, got 'aad'"),
         ({}, {"iv": "AA"}, "iv: expected base64url of 12 bytes, got text of 2 characters (JWE)"),
         ({}, {"tag": "AA"}, "tag: expected base64url of 16 bytes, got text of 2 characters (JWE)"),
-        ({}, {"encrypted_key": "AA"}, "encrypted_key: expected base64url of 40 bytes, got text of 2 characters (JWE)"),
+        (
+            {},
+            {"encrypted_key": "AA"},
+            "encrypted_key: expected base64url of 40 bytes, got text of 2 characters (JWE)",
+        ),
         ({}, {"ciphertext": "+"}, "ciphertext: expected base64url, got text of 1 characters (JWE)"),
         ({}, {"protected": "AA="}, "protected: expected base64url, got text of 3 characters (JWE)"),
         ({}, {"protected": "AA"}, "JWE protected header: expected JSON, got Expecting value at offset 0"),
     ],
-)  # fmt: skip
+)
 def test_a_wrapped_secret_that_breaks_the_protocol_is_refused(
     header: dict[str, Any], fields: dict[str, Any], message: str
 ) -> None:

@@ -22,7 +22,9 @@ def place(place: FilePlace | EnvironmentPlace | KeyPlace, device: Path, secret: 
     return environment
 
 
-def refusal(where: FilePlace | EnvironmentPlace | KeyPlace, device: Path, secret: SecretBytes = SECRET):
+def refusal(
+    where: FilePlace | EnvironmentPlace | KeyPlace, device: Path, secret: SecretBytes = SECRET
+) -> tuple[str, str | None]:
     with pytest.raises(PlacementError) as caught:
         place(where, device, secret)
     text = str(caught.value) + str(caught.value.hint) + repr(caught.value)
@@ -63,7 +65,10 @@ def test_a_dangling_link_is_not_written_through(tmp_path: Path, device: Path) ->
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, device: Path) -> None:
     path = tmp_path / "none" / "key"
     assert refusal(FilePlace(path=str(path)), device) == (
-        f"file for a secret: expected a writable folder of the enclave, got No such file or directory ({path})",
+        (
+            "file for a secret: expected a writable folder of the enclave, "
+            f"got No such file or directory ({path})"
+        ),
         "mount its folder as tmpfs or encrypted, by [mounts] of casemate.toml",
     )
 
@@ -116,7 +121,10 @@ def test_a_key_of_another_length_is_refused(device: Path, size: int) -> None:
 def test_a_key_that_no_mount_uses_is_named(device: Path) -> None:
     path = device / "keys" / "other"
     assert refusal(KeyPlace(name="other"), device) == (
-        f"key for encrypted files: expected a key that the manifest knows, got No such file or directory ({path})",
+        (
+            "key for encrypted files: expected a key that the manifest knows, "
+            f"got No such file or directory ({path})"
+        ),
         "mount an encrypted folder that uses this key, by [mounts] of casemate.toml",
     )
 

@@ -166,9 +166,11 @@ def test_an_old_tls_is_refused(server: Running) -> None:
     context.verify_mode = ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
-        with pytest.raises(OSError):  # noqa: PT011 - an alert or a closed connection
-            context.wrap_socket(raw)
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw,
+        pytest.raises(OSError),  # noqa: PT011 - an alert or a closed connection
+    ):
+        context.wrap_socket(raw)
     assert server.get() == (200, "https GET 0")
 
 
@@ -216,7 +218,9 @@ def test_no_file_with_the_key_remains(tmp_path: Path, interface: str) -> None:
 # In this process.
 
 
-def test_the_key_is_on_disk_only_while_it_is_loaded_and_only_encrypted(tmp_path: Path, monkeypatch) -> None:
+def test_the_key_is_on_disk_only_while_it_is_loaded_and_only_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[bytes, int]] = []
 
     load = ssl.SSLContext.load_cert_chain
@@ -239,14 +243,16 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     with pytest.raises(ApplicationError) as caught:
         server_context(issue_identity(lambda data: data), folder)
     assert (str(caught.value), caught.value.hint) == (
-        "TLS key: expected a writable folder for the moment of loading it, "
-        f"got No such file or directory ({folder})",
+        (
+            "TLS key: expected a writable folder for the moment of loading it, "
+            f"got No such file or directory ({folder})"
+        ),
         "mount a tmpfs there in the manifest",
     )
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch) -> Iterator[Path]:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["before"])
     yield tmp_path / "workload_module.py"
@@ -266,8 +272,10 @@ def test_a_callable_may_lie_in_an_object(module: Path) -> None:
 
 def test_a_module_that_is_not_there_is_named(module: Path) -> None:
     assert refused_target("workload_module:app") == (
-        "application: expected a module workload_module that can be imported, "
-        "got ModuleNotFoundError for workload_module (workload_module:app)",
+        (
+            "application: expected a module workload_module that can be imported, "
+            "got ModuleNotFoundError for workload_module (workload_module:app)"
+        ),
         REHEARSE,
     )
 
@@ -305,19 +313,21 @@ def test_an_exception_from_nowhere_has_no_place() -> None:
 PROGRAM = "import sys, json\nprint(json.dumps([__name__, sys.argv]))\n"
 
 
-def test_a_module_runs_as_main_with_its_arguments(module: Path, capsys) -> None:
+def test_a_module_runs_as_main_with_its_arguments(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module.write_text(PROGRAM)
     run_command(("python", "-m", "workload_module", "--fast", "x"))
     assert capsys.readouterr().out == f'["__main__", ["{module}", "--fast", "x"]]\n'
 
 
-def test_a_script_runs_as_main_with_its_arguments(module: Path, capsys) -> None:
+def test_a_script_runs_as_main_with_its_arguments(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module.write_text(PROGRAM)
     run_command(("python", str(module), "x"))
     assert capsys.readouterr().out == f'["__main__", ["{module}", "x"]]\n'
 
 
-def test_a_script_that_is_there_as_bytecode_only_runs(module: Path, capsys) -> None:
+def test_a_script_that_is_there_as_bytecode_only_runs(
+    module: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     module.write_text(PROGRAM)
     py_compile.compile(
         str(module), cfile=f"{module}c", invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -344,7 +354,9 @@ def test_a_program_may_end_with_a_code_of_its_own(module: Path) -> None:
     assert caught.value.code == 7
 
 
-def test_a_command_finds_the_folders_of_the_configuration(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_command_finds_the_folders_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["before"])
     (tmp_path / "workload_beside.py").write_text("print('found')\n")
@@ -356,9 +368,11 @@ def test_a_command_finds_the_folders_of_the_configuration(tmp_path: Path, monkey
     assert (capsys.readouterr().out, announced) == ("found\n", ["now"])
 
 
-@pytest.mark.parametrize(("host", "got"), [("127.0.0.1", "Address already in use"), ("999.0.0.1", "Name or service not known")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("host", "got"), [("127.0.0.1", "Address already in use"), ("999.0.0.1", "Name or service not known")]
+)
 def test_an_address_that_cannot_be_listened_on_is_named(
-    module: Path, monkeypatch, host: str, got: str
+    module: Path, monkeypatch: pytest.MonkeyPatch, host: str, got: str
 ) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     module.write_text("app = None\n")

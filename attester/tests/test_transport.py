@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def connect(broker: Broker, sleep: Callable[[float], None] | None = None) -> Bro
     )
 
 
-def test_a_call_arrives_and_its_answer_comes_back(serve) -> None:
+def test_a_call_arrives_and_its_answer_comes_back(serve: Any) -> None:
     peer = Peer(404, body=b"no")
     with serve(peer) as served:
         answer = connect(served.broker).call(AUTH)
@@ -54,7 +55,7 @@ def test_a_call_arrives_and_its_answer_comes_back(serve) -> None:
     assert [(call.method, call.path, call.body) for call in peer.calls] == [(Method.POST, AUTH.path, b"{}")]
 
 
-def test_the_session_cookie_goes_back_and_no_other(serve) -> None:
+def test_the_session_cookie_goes_back_and_no_other(serve: Any) -> None:
     with serve(Peer()) as served:
         connection = connect(served.broker)
         for _ in range(2):
@@ -63,7 +64,7 @@ def test_the_session_cookie_goes_back_and_no_other(serve) -> None:
         assert served.cookies == [None, *["kbs-session-id=" + "a" * 32] * 2]
 
 
-def test_another_connection_has_another_session(serve) -> None:
+def test_another_connection_has_another_session(serve: Any) -> None:
     with serve(Peer()) as served:
         connect(served.broker).call(AUTH)
         connect(served.broker).call(GET)
@@ -71,42 +72,46 @@ def test_another_connection_has_another_session(serve) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_broker_that_asks_for_patience_is_called_again(serve, status: int) -> None:
+def test_a_broker_that_asks_for_patience_is_called_again(serve: Any, status: int) -> None:
     pauses = Pauses()
     with serve(Peer(status, status)) as served:
         assert connect(served.broker, pauses).call(GET).status == 200
     assert pauses == [1.0, 2.0]
 
 
-def test_patience_ends(serve) -> None:
+def test_patience_ends(serve: Any) -> None:
     peer = Peer(503, 503, 503, 503)
     with serve(peer) as served, pytest.raises(BrokerUnavailableError) as caught:
         connect(served.broker).call(GET)
     assert (str(caught.value), caught.value.hint) == (
-        "key broker: expected an answer from the broker whose authority is measured, "
-        f"got status 503, 3 times ({served.broker.url})",
+        (
+            "key broker: expected an answer from the broker whose authority is measured, "
+            f"got status 503, 3 times ({served.broker.url})"
+        ),
         HINT,
     )
     assert len(peer.calls) == 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
-def test_any_other_status_is_an_answer(serve, status: int) -> None:
+def test_any_other_status_is_an_answer(serve: Any, status: int) -> None:
     pauses = Pauses()
     with serve(Peer(status)) as served:
         assert connect(served.broker, pauses).call(GET).status == status
     assert pauses == []
 
 
-def test_a_broker_that_is_down_is_named_with_what_to_do(serve) -> None:
+def test_a_broker_that_is_down_is_named_with_what_to_do(serve: Any) -> None:
     with serve(Peer()) as served:
         broker = served.broker
     pauses = Pauses()
     with pytest.raises(BrokerUnavailableError) as caught:
         connect(broker, pauses).call(AUTH)
     assert (str(caught.value), caught.value.hint) == (
-        "key broker: expected an answer from the broker whose authority is measured, "
-        f"got Connection refused, 3 times ({broker.url})",
+        (
+            "key broker: expected an answer from the broker whose authority is measured, "
+            f"got Connection refused, 3 times ({broker.url})"
+        ),
         HINT,
     )
     assert pauses == [1.0, 2.0]
@@ -133,7 +138,7 @@ def raw_server(reply: bytes) -> Iterator[int]:
         thread.join()
 
 
-def test_a_peer_without_tls_is_no_broker(serve) -> None:
+def test_a_peer_without_tls_is_no_broker(serve: Any) -> None:
     with serve(Peer()) as served, raw_server(b"HTTP/1.1 200 OK\r\n\r\n") as port:
         broker = dataclasses.replace(served.broker, url=f"https://localhost:{port}")
         with pytest.raises(BrokerUnavailableError) as caught:
@@ -142,31 +147,35 @@ def test_a_peer_without_tls_is_no_broker(serve) -> None:
     assert caught.value.got.endswith("3 times")
 
 
-def test_a_certificate_of_another_authority_is_refused_at_once(serve) -> None:
+def test_a_certificate_of_another_authority_is_refused_at_once(serve: Any) -> None:
     pauses = Pauses()
     with serve(Peer(), ca_of="another") as served, pytest.raises(BrokerUnavailableError) as caught:
         connect(served.broker, pauses).call(AUTH)
     assert (str(caught.value), caught.value.hint) == (
-        "key broker: expected an answer from the broker whose authority is measured, got a certificate that is "
-        f"refused: unable to get local issuer certificate ({served.broker.url})",
+        (
+            "key broker: expected an answer from the broker whose authority is measured, "
+            f"got a certificate that is refused: unable to get local issuer certificate ({served.broker.url})"
+        ),
         HINT,
     )
     assert pauses == []
 
 
-def test_a_certificate_for_another_host_is_refused(serve) -> None:
+def test_a_certificate_for_another_host_is_refused(serve: Any) -> None:
     peer = Peer()
     with serve(peer, name="other.example") as served, pytest.raises(BrokerUnavailableError) as caught:
         connect(served.broker).call(AUTH)
     assert str(caught.value) == (
-        "key broker: expected an answer from the broker whose authority is measured, got a certificate that is "
-        "refused: Hostname mismatch, certificate is not valid for 'localhost'. "
+        "key broker: expected an answer from the broker whose authority is measured, "
+        "got a certificate that is refused: Hostname mismatch, certificate is not valid for 'localhost'. "
         f"({served.broker.url})"
     )
     assert peer.calls == []
 
 
-def test_neither_proxies_nor_authorities_come_from_the_environment(serve, monkeypatch) -> None:
+def test_neither_proxies_nor_authorities_come_from_the_environment(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with serve(Peer()) as served, serve(Peer(), ca_of="another") as other:
@@ -178,7 +187,7 @@ def test_neither_proxies_nor_authorities_come_from_the_environment(serve, monkey
             connect(other.broker).call(GET)
 
 
-def test_an_answer_at_the_limit_is_read_and_one_past_it_is_refused(serve) -> None:
+def test_an_answer_at_the_limit_is_read_and_one_past_it_is_refused(serve: Any) -> None:
     with serve(Peer(body=b"x" * 10)) as served:
         assert connect(served.broker).call(GET).body == b"x" * 10
     with serve(Peer(body=b"x" * 11)) as served, pytest.raises(MessageError) as caught:
@@ -188,7 +197,7 @@ def test_an_answer_at_the_limit_is_read_and_one_past_it_is_refused(serve) -> Non
     )
 
 
-def test_a_cookie_that_would_break_a_header_is_not_kept(serve) -> None:
+def test_a_cookie_that_would_break_a_header_is_not_kept(serve: Any) -> None:
     with serve(Peer()) as served:
         connection = connect(served.broker)
         connection._remember(["kbs-session-id=a b", "kbs-session-id=" + "a" * 257, 'kbs-session-id="a"'])
@@ -196,7 +205,7 @@ def test_a_cookie_that_would_break_a_header_is_not_kept(serve) -> None:
         assert served.cookies == [None]
 
 
-def test_tls_has_a_lowest_version_and_no_authority_but_the_pinned(serve) -> None:
+def test_tls_has_a_lowest_version_and_no_authority_but_the_pinned(serve: Any) -> None:
     with serve(Peer()) as served:
         context = pinned_context(Path(served.broker.ca))
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -100,6 +100,10 @@ def load_callable(target: str) -> object:
     return result
 
 
+#: Frames that every import passes through, by the names in their code: ``__file__`` may be that of bytecode.
+_IMPORTING = {function.__code__.co_filename for function in (load_callable, importlib.import_module)}
+
+
 def describe(error: BaseException) -> str:
     """The class of an exception and the line that raised it, without its text."""
     result = type(error).__name__
@@ -109,7 +113,7 @@ def describe(error: BaseException) -> str:
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         name = traceback.tb_frame.f_code.co_filename
-        if not name.startswith("<frozen ") and name not in (__file__, importlib.__file__):
+        if not name.startswith("<frozen ") and name not in _IMPORTING:
             place = f"{name}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return f"{result} at {place}" if place else result
