@@ -158,6 +158,7 @@ class _Announcing(uvicorn.Server):
 def _server_context(certificates: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
     try:
         # An empty password refuses an encrypted key instead of asking the terminal for it.
         context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem", password="")

@@ -71,10 +71,10 @@ def make_app(
             Route("/healthz", endpoints.health, methods=["GET"]),
         ],
         exception_handlers={
-            RequestRefusedError: _refused,
+            RequestRefusedError: _failed,
             ServiceError: _unserviceable,
             HTTPException: _not_ours,
-            Exception: _defect,
+            Exception: _failed,
         },
     )
     app.router.redirect_slashes = False
@@ -177,22 +177,15 @@ def _answer(error: RequestRefusedError) -> Response:
     return _json(error.to_information().to_bytes(), error.problem.status)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _failed(request: Request, error: Exception) -> Response:
+    """A refusal, or a defect of the broker: that one the server logs with its traceback."""
     del request
-    if not isinstance(error, RequestRefusedError):  # the table of handlers sends nothing else here
-        raise error
-    return _answer(error)
+    return _answer(error if isinstance(error, RequestRefusedError) else _internal())
 
 
 async def _unserviceable(request: Request, error: Exception) -> Response:
     """Something of the broker is broken: the reason is for its operator, not for the client."""
     _log.error("%s %s: %s", request.method, request.scope["path"], error)
-    return _answer(_internal())
-
-
-async def _defect(request: Request, error: Exception) -> Response:
-    """A defect of the broker; the server logs it with its traceback."""
-    del request, error
     return _answer(_internal())
 
 

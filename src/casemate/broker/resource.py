@@ -9,8 +9,8 @@ from casemate.errors import FormatError
 
 #: One segment of a name, as Trustee allows it: no leading dot, so neither ``.`` nor ``..``.
 _SEGMENT = re.compile(r"[a-zA-Z0-9_-][a-zA-Z0-9_.-]*", re.ASCII)
-#: Bytes of a whole name; SQLite and URLs would take more.
-MAX_NAME_LENGTH = 256
+#: Characters of a whole name: three segments of 255, as the attester's configuration allows.
+MAX_NAME_LENGTH = 3 * 255 + 2
 #: Bytes of a secret.
 MAX_SECRET_SIZE = 1 << 20
 

@@ -148,11 +148,6 @@ def _workload(claims: dict[str, Any]) -> AttestedWorkload:
 
 
 def _submodule(workload: AttestedWorkload, session: Session, result: AttestationResult) -> dict[str, Any]:
-    sgx: dict[str, Any] = {"advisory_ids": list(result.advisory_ids)}
-    if result.claims is not None:
-        sgx["body"] = _body_claims(result.claims)
-    if result.tcb_status is not None:
-        sgx["tcb_status"] = result.tcb_status.value
     return {
         _STATUS: result.verdict.value,
         _VECTOR: _SIMULATED_VECTOR if workload.simulated else _AFFIRMING_VECTOR,
@@ -163,7 +158,11 @@ def _submodule(workload: AttestedWorkload, session: Session, result: Attestation
                 "nonce": session.nonce,
                 "additional-evidence": "",
             },
-            "sgx": sgx,
+            "sgx": {
+                "tcb_status": result.tcb_status.value if result.tcb_status else None,
+                "advisory_ids": list(result.advisory_ids),
+                "body": _body_claims(result.claims) if result.claims else None,
+            },
         },
         _POLICY_CLAIMS: {"workload": workload.name, "simulated": workload.simulated},
     }

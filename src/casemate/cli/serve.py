@@ -20,7 +20,7 @@ from casemate.errors import FormatError, UsageError
 if TYPE_CHECKING:
     from casemate.adapters.broker_server import Address
     from casemate.broker.policy import ReferenceAppraiser, WorkloadPolicy
-    from casemate.broker.resource import ResourceName
+    from casemate.broker.resource import ResourceName, Secret
     from casemate.broker.store import KeyEncryptionKey, ResourceStore
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -140,11 +140,12 @@ def _serve(options: BrokerOptions) -> None:
     address = _address(options.listen)
     policy = _policy(options)
     appraiser = _appraiser(options, policy)
+    wanted = _wanted(options)
     _require_certificates(options, address)
     key = _key(options)
     with closing(SqliteStore.open(options.store, key)) as table:
         store = ResourceStore(table, key, os.urandom)
-        _fill(options, store, policy)
+        _fill(store, wanted, policy)
         broker = Broker(
             appraiser=appraiser,
             policy=policy,
@@ -265,21 +266,38 @@ def _key(options: BrokerOptions) -> KeyEncryptionKey:
     return read_or_make_key(path, os.urandom, may_make=not options.store.exists())
 
 
-def _fill(options: BrokerOptions, store: ResourceStore, policy: WorkloadPolicy) -> None:
-    """Keep and generate what the command line asks for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedResources:
+    """What the store has to hold when the broker serves.
+
+    Attributes:
+        given: Secrets from files.
+        generated: Sizes of random secrets, in bytes.
+    """
+
+    given: tuple[tuple[ResourceName, Secret], ...]
+    generated: tuple[tuple[ResourceName, int], ...]
+
+
+def _wanted(options: BrokerOptions) -> WantedResources:
+    """Read the options ``--resource`` and ``--generate``, and the files that they name."""
     from casemate.broker.resource import Secret
 
-    given = [_named(text, "--resource", "FILE") for text in options.resources]
-    sizes = [
-        (name, _size(text))
-        for name, text in (_named(item, "--generate", "BYTES") for item in options.generate)
-    ]
-    secrets = [(name, Secret(_read(Path(path)))) for name, path in given]
-    for name, secret in secrets:
+    files = [_named(text, "--resource", "FILE") for text in options.resources]
+    sizes = [_named(text, "--generate", "BYTES") for text in options.generate]
+    return WantedResources(
+        given=tuple((name, Secret(_read(Path(path)))) for name, path in files),
+        generated=tuple((name, _size(size)) for name, size in sizes),
+    )
+
+
+def _fill(store: ResourceStore, wanted: WantedResources, policy: WorkloadPolicy) -> None:
+    """Keep and generate what is wanted; say so when nobody will be able to read it."""
+    for name, secret in wanted.given:
         store.put(name, secret)
-    for name, size in sizes:
+    for name, size in wanted.generated:
         store.generate(name, size)
-    for name in (name for name, _ in (*secrets, *sizes)):
+    for name, _ in (*wanted.given, *wanted.generated):
         if not policy.has_reader(name):
             click.echo(f"broker: nobody can read {name}: no reference values are for its workload", err=True)
 

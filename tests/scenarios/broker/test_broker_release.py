@@ -231,14 +231,14 @@ def refused(bench: Bench, workload: Any, *values: ReferenceValues, **broker: Any
 def test_another_enclave_is_refused(bench: Bench) -> None:
     other = bench.other(mrenclave=MrEnclave(b"\x44" * 32))
     detail = refused(bench, other)
-    assert detail == f"enclave: MRENCLAVE: expected {'22' * 32}, got {'44' * 32} (policy)"
+    assert detail.startswith(f"enclave: MRENCLAVE: expected {'22' * 32}, got {'44' * 32} (policy)")
     assert bench.audit[0]["mrenclave"] == "44" * 32
 
 
 def test_another_signer_is_refused(bench: Bench, reference_values: Statement) -> None:
     other = bench.other(mrsigner=MrSigner(b"\x44" * 32))
     detail = refused(bench, other, reference_values(bench.workload.enclave))
-    assert detail == f"enclave: MRSIGNER: expected {'33' * 32}, got {'44' * 32} (policy)"
+    assert detail.startswith(f"enclave: MRSIGNER: expected {'33' * 32}, got {'44' * 32} (policy)")
 
 
 def test_another_product_is_refused(bench: Bench) -> None:

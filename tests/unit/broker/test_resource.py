@@ -48,7 +48,7 @@ def test_a_name_may_be_as_long_as_the_limit_and_no_longer() -> None:
     assert str(ResourceName.parse(longest)) == longest
     with pytest.raises(FormatError) as caught:
         ResourceName.parse(longest + "c")
-    assert str(caught.value) == "resource name: expected at most 256 characters, got 257"
+    assert str(caught.value) == "resource name: expected at most 767 characters, got 768"
 
 
 def test_a_secret_does_not_print() -> None:
