@@ -1,0 +1,106 @@
+"""``casemate rehearse``: run a bundle here, as Gramine would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from casemate.rehearsal.report import Report
+    from casemate.rehearsal.run import Rehearsal
+    from casemate.simulator.platform import SimulatedPlatform
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(name="rehearse")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--platform", type=_FOLDER, help="Simulated platform to run on.  [default: a fresh one]")
+@click.option("--rootfs", type=_FOLDER, help="Root file system to run from.  [default: the bundle's image]")
+@click.option(
+    "--runtime",
+    type=click.Choice(["sandbox"]),
+    default="sandbox",
+    show_default=True,
+    help="What stands for Gramine: namespaces and FUSE.",
+)
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Stop it after so many seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print a document; the application prints to stderr.")
+def command(
+    bundle: Path,
+    platform: Path | None,
+    rootfs: Path | None,
+    runtime: str,
+    timeout: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Run BUNDLE on this machine, as Gramine would, with simulated attestation.
+
+    The application sees the files, mounts, arguments and environment of the manifest and nothing else. Files
+    that it asks for and does not get are reported, with the line of code that asked. Stop it with SIGTERM or
+    Ctrl-C.
+    """
+    from casemate.builder.bundle import Bundle
+    from casemate.rehearsal.loading import stage_of
+    from casemate.rehearsal.run import Rehearsal
+    from casemate.settings import inherited_environment
+
+    del runtime  # there is one
+    stage = stage_of(Bundle.open(bundle), _platform(platform), rootfs)
+    stdout = 2 if as_json else 1
+    with Rehearsal(stage, outside=inherited_environment(), stdout=stdout) as rehearsal:
+        report = _run(rehearsal, timeout)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        _show(report)
+    report.require_success()
+
+
+def _platform(folder: Path | None) -> SimulatedPlatform:
+    from datetime import UTC, datetime
+
+    from casemate.adapters.platform_directory import load_platform
+    from casemate.simulator.platform import SimulatedPlatform
+
+    return SimulatedPlatform.create(datetime.now(UTC)) if folder is None else load_platform(folder)
+
+
+def _run(rehearsal: Rehearsal, timeout: float | None) -> Report:
+    """Wait, handing SIGTERM and SIGINT on as the SIGTERM that Gramine injects."""
+    import signal
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    former = {number: signal.signal(number, lambda *_: rehearsal.terminate()) for number in numbers}
+    try:
+        return rehearsal.wait(timeout)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _show(report: Report) -> None:
+    """The report for people, on standard error: standard output is the application's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True)
+    if report.findings:
+        table = Table("refused", "file", "asked for by", title="Files that the application did not get")
+        for finding in report.findings:
+            table.add_row(finding.kind.value, finding.path, finding.asker)
+        console.print(table)
+    for note in report.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"rehearsed for {report.seconds:.1f} s: {report.opened} trusted files opened, "
+        f"{len(report.findings)} refused, exit code {report.exit_code}; simulated MRENCLAVE "
+        f"{report.mrenclave}, root of the platform {report.root_sha256}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
