@@ -470,9 +470,7 @@ def _batch_forget(data: bytes, node: int) -> Body:
         _refuse_size(data, start)
     (count,) = struct.unpack_from("<I", data, _HEADER.size)
     if count * 16 != len(data) - start:
-        raise FormatError(
-            "nodes in FUSE batch forget", expected=str(count), got=str((len(data) - start) / 16)
-        )
+        raise FormatError("FUSE batch forget", expected=f"{count * 16} bytes", got=str(len(data) - start))
     return Forget(tuple(struct.iter_unpack("<QQ", data[start:])))
 
 
