@@ -183,7 +183,7 @@ def _listener(listen: Listen) -> socket.socket:
     """A socket that listens."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
-        return socket.create_server((listen.host, listen.port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((listen.host, listen.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ApplicationError(
             "server",
@@ -192,3 +192,6 @@ def _listener(listen: Listen) -> socket.socket:
             where=f"{listen.host} port {listen.port}",
             hint="choose another [app] port in casemate.toml, or end what listens there",
         ) from error
+    # Inherited by each connection: head and body of a response are two writes, which must not wait for an echo.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
