@@ -192,6 +192,6 @@ def _listener(listen: Listen) -> socket.socket:
             where=f"{listen.host} port {listen.port}",
             hint="choose another [app] port in casemate.toml, or end what listens there",
         ) from error
-    # Inherited by each connection: head and body of a response are two writes, which must not wait for an echo.
+    # Inherited by connections: head and body of a response are two writes, which must not wait for an echo.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
