@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casemate.broker.reference_values import ReferenceValues
 from casemate.broker.resource import ResourceName
 from casemate.errors import CasemateError
+from casemate.verifier.reference_values import ReferenceValues
 
 
 @given(st.binary() | st.text().map(str.encode))

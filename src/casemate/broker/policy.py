@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from casemate.broker.reference_values import ReferenceValues
 from casemate.broker.resource import ResourceName
 from casemate.errors import FormatError, RefusedError
 from casemate.formats.sgx.collateral import Collateral
 from casemate.formats.sgx.quote import Quote
 from casemate.verifier.appraisal import appraise
-from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 from casemate.verifier.result import AttestationResult, Verdict
 from casemate.verifier.roots import TrustRoots
 
@@ -120,22 +119,3 @@ class ReferenceAppraiser:
         except FormatError:
             return self.reference_values[:1]
         return tuple(v for v in self.reference_values if v.mrenclave == claimed) or self.reference_values
-
-
-def appraisal_policy(values: ReferenceValues, report_data: bytes) -> AppraisalPolicy:
-    """What the verifier has to demand of an enclave that is to be the one of ``values``.
-
-    Args:
-        values: The build.
-        report_data: The 64 bytes that evidence must bind.
-    """
-    return AppraisalPolicy(
-        mrenclaves=(values.mrenclave,),
-        mrsigner=values.mrsigner,
-        isvprodid=values.isvprodid,
-        min_isvsvn=values.minimum_isvsvn,
-        attributes=values.attributes,
-        attributes_mask=values.attributes_mask,
-        misc_select=values.misc_select,
-        report_data=report_data,
-    )

@@ -204,7 +204,7 @@ def _announcement(options: BrokerOptions, host: str, port: int) -> Callable[[], 
 
 def _policy(options: BrokerOptions) -> WorkloadPolicy:
     from casemate.broker.policy import WorkloadPolicy
-    from casemate.broker.reference_values import ReferenceValues
+    from casemate.verifier.reference_values import ReferenceValues
 
     values = tuple(ReferenceValues.parse(_read(path), str(path)) for path in options.reference_values)
     for path, value in zip(options.reference_values, values, strict=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from casemate.formats.sgx.collateral import Collateral, TcbStatus
     from casemate.verifier.policy import AppraisalPolicy
     from casemate.verifier.result import AttestationResult
+    from casemate.verifier.roots import TrustRoots
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 # TCB statuses that may be accepted by name; Revoked never is.
@@ -26,6 +30,8 @@ _STATUSES = (
 )
 #: Columns of the table when the result does not go to a terminal.
 _PIPE_WIDTH = 200
+#: Seconds for a connection to a server, and for each step of its handshake.
+_TIMEOUT = 20
 
 
 def _bytes(size: int) -> Callable[[str], bytes]:
@@ -60,16 +66,95 @@ def command() -> None:
     """Appraise evidence, and say every reason."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """Whom to believe, and as of when.
+
+    Attributes:
+        collateral: File with the endorsements.
+        simulated_root: Root of a simulated platform, to be trusted instead of Intel's.
+        statuses: TCB statuses that are accepted besides UpToDate.
+        at: The instant of the appraisal.
+    """
+
+    collateral: Path
+    simulated_root: Path | None
+    statuses: tuple[str, ...]
+    at: datetime
+
+    def endorsements(self) -> Collateral:
+        from casemate.cli.sign import read_file
+        from casemate.formats.sgx.collateral import Collateral
+
+        return Collateral.parse_json(read_file(self.collateral))
+
+    def roots(self) -> TrustRoots:
+        from casemate.cli.sign import read_file
+        from casemate.verifier.roots import TrustRoots
+
+        return (
+            TrustRoots.simulated(read_file(self.simulated_root))
+            if self.simulated_root
+            else TrustRoots.intel()
+        )
+
+    def accepted(self) -> frozenset[TcbStatus]:
+        from casemate.formats.sgx.collateral import TcbStatus
+
+        return frozenset({TcbStatus.UP_TO_DATE, *(TcbStatus(word) for word in self.statuses)})
+
+
+def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say whom to believe, handed over as one :class:`_Trust`."""
+
+    @functools.wraps(function)
+    def packed(
+        *,
+        collateral: Path,
+        simulated_root: Path | None,
+        statuses: tuple[str, ...],
+        at: datetime | None,
+        **rest: Any,
+    ) -> None:
+        moment = at or datetime.now(UTC)
+        trust = _Trust(collateral=collateral, simulated_root=simulated_root, statuses=statuses, at=moment)
+        function(trust=trust, **rest)
+
+    command: Callable[..., None] = packed
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        click.option(
+            "--at",
+            type=_moment,
+            metavar="TIME",
+            help="Judge as of this time, as in 2026-11-20T12:00:00Z.  [default: now]",
+        ),
+        click.option(
+            "--accept-status",
+            "statuses",
+            multiple=True,
+            type=click.Choice(_STATUSES),
+            metavar="STATUS",
+            help="Accept this TCB status, in Intel's words, besides UpToDate; repeatable.",
+        ),
+        click.option(
+            "--simulated-root",
+            type=_FILE,
+            help="Root certificate of a simulated platform: accept its quotes, and no others.",
+        ),
+        click.option(
+            "--collateral",
+            required=True,
+            type=_FILE,
+            help="Intel's collateral for the platform, JSON, one file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @command.command(name="quote")
 @click.argument("file", type=_FILE)
-@click.option(
-    "--collateral", required=True, type=_FILE, help="Intel's collateral for the platform, JSON, one file."
-)
-@click.option(
-    "--simulated-root",
-    type=_FILE,
-    help="Root certificate of a simulated platform: accept its quotes, and no others.",
-)
 @click.option(
     "--mrenclave",
     "mrenclaves",
@@ -85,54 +170,115 @@ def command() -> None:
     "--report-data", type=_bytes(64), metavar="HEX", help="What the enclave must have bound into the quote."
 )
 @click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
-@click.option(
-    "--accept-status",
-    "statuses",
-    multiple=True,
-    type=click.Choice(_STATUSES),
-    metavar="STATUS",
-    help="Accept this TCB status, in Intel's words, besides UpToDate; repeatable.",
-)
-@click.option(
-    "--at",
-    type=_moment,
-    metavar="TIME",
-    help="Judge as of this time, as in 2026-11-20T12:00:00Z.  [default: now]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def quote(
-    file: Path,
-    *,
-    collateral: Path,
-    simulated_root: Path | None,
-    at: datetime | None,
-    as_json: bool,
-    **accepted: Any,
-) -> None:
+@_trust_options
+def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
     """Appraise the SGX quote in FILE.
 
     Name the enclave by --mrenclave, or by --mrsigner with --isvprodid. Every check is shown with what was
     expected and what was found; the exit code is 0 only when all of them have passed.
     """
     from casemate.cli.sign import read_file
-    from casemate.formats.sgx.collateral import Collateral
     from casemate.verifier.appraisal import appraise
     from casemate.verifier.result import require_affirming
-    from casemate.verifier.roots import TrustRoots
 
-    roots = TrustRoots.simulated(read_file(simulated_root)) if simulated_root else TrustRoots.intel()
     result = appraise(
         read_file(file),
-        endorsements=Collateral.parse_json(read_file(collateral)),
-        trust_roots=roots,
-        policy=_policy(**accepted),
-        at=at or datetime.now(UTC),
+        endorsements=trust.endorsements(),
+        trust_roots=trust.roots(),
+        policy=_policy(trust, **accepted),
+        at=trust.at,
     )
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
         show(result)
     require_affirming(result)
+
+
+@command.command(name="server")
+@click.argument("url")
+@click.option(
+    "--bundle",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The signed bundle that has to be running there.",
+)
+@click.option(
+    "--reference-values", type=_FILE, help="Its reference-values.json, for those who have no bundle."
+)
+@_trust_options
+def server(
+    url: str,
+    *,
+    bundle: Path | None,
+    reference_values: Path | None,
+    trust: _Trust,
+    as_json: bool,
+) -> None:
+    """Appraise the RA-TLS certificate of the service at URL, https://HOST[:PORT].
+
+    The evidence in the certificate has to be that of the bundle's enclave, and speak for the key with which
+    the TLS connection was made. Pin the certificate that the result names, or verify each connection.
+    """
+    import hashlib
+    from dataclasses import replace
+
+    from casemate.adapters.tls_peer import server_certificate
+    from casemate.cli.sign import read_file
+    from casemate.verifier.ratls import appraise_certificate
+    from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
+    from casemate.verifier.result import require_affirming
+
+    expected = _reference_file(bundle, reference_values)
+    values = ReferenceValues.parse(read_file(expected), str(expected))
+    _require_one_kind(expected, simulated=values.simulated, simulated_root=trust.simulated_root)
+    certificate = server_certificate(url, timeout=_TIMEOUT)
+    result = appraise_certificate(
+        certificate,
+        endorsements=trust.endorsements(),
+        trust_roots=trust.roots(),
+        policy=replace(appraisal_policy(values), accepted_statuses=trust.accepted()),
+        at=trust.at,
+    )
+    fingerprint = hashlib.sha256(certificate).hexdigest()
+    if as_json:
+        document = {
+            "version": 1,
+            "url": url,
+            "certificate_sha256": fingerprint,
+            "attestation": result.to_dict(),
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        show(result)
+        click.echo(f"certificate: SHA-256 {fingerprint}")
+    require_affirming(result)
+
+
+def _reference_file(bundle: Path | None, reference_values: Path | None) -> Path:
+    from casemate.builder.bundle import Bundle
+
+    if (bundle is None) == (reference_values is None):
+        raise click.UsageError("Give one of --bundle and --reference-values.")
+    return reference_values or Bundle(bundle or Path()).reference_values_path
+
+
+def _require_one_kind(where: Path, *, simulated: bool, simulated_root: Path | None) -> None:
+    """Simulated reference values go with a simulated root, real ones with Intel's; never crosswise."""
+    if simulated == (simulated_root is not None):
+        return
+    from casemate.errors import RefusedError
+
+    raise RefusedError(
+        "reference values",
+        expected="simulated ones, as a simulated root is named"
+        if simulated_root
+        else "real ones, as no simulated root is named",
+        got="simulated ones" if simulated else "real ones",
+        where=str(where),
+        hint="A simulated bundle runs on a simulated platform only: name its root with --simulated-root."
+        if simulated
+        else "Leave --simulated-root away: Intel's root is trusted without naming it.",
+    )
 
 
 def show(result: AttestationResult) -> None:
@@ -156,6 +302,7 @@ def show(result: AttestationResult) -> None:
 
 
 def _policy(
+    trust: _Trust,
     *,
     mrenclaves: tuple[Any, ...],
     mrsigner: Any,
@@ -163,9 +310,7 @@ def _policy(
     min_isvsvn: int | None,
     report_data: bytes | None,
     allow_debug: bool,
-    statuses: tuple[str, ...],
 ) -> AppraisalPolicy:
-    from casemate.formats.sgx.collateral import TcbStatus
     from casemate.verifier.policy import AppraisalPolicy
 
     return AppraisalPolicy(
@@ -175,7 +320,7 @@ def _policy(
         min_isvsvn=min_isvsvn,
         report_data=report_data,
         allow_debug=allow_debug,
-        accepted_statuses=frozenset({TcbStatus.UP_TO_DATE, *(TcbStatus(word) for word in statuses)}),
+        accepted_statuses=trust.accepted(),
     )
 
 

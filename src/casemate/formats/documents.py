@@ -29,7 +29,16 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 _Kind = TypeVar("_Kind", bound=Document)
 
 
-def read_document(data: bytes, kind: type[_Kind], *, name: str, limit: int, hint: str | None = None) -> _Kind:
+def read_document(
+    data: bytes,
+    kind: type[_Kind],
+    *,
+    name: str,
+    limit: int,
+    expected: str = "a document that Casemate wrote",
+    where: str | None = None,
+    hint: str | None = None,
+) -> _Kind:
     """Read a document.
 
     Args:
@@ -37,20 +46,20 @@ def read_document(data: bytes, kind: type[_Kind], *, name: str, limit: int, hint
         kind: Its structure.
         name: What it is, for errors.
         limit: Most bytes.
+        expected: What would be right, for errors.
+        where: Name of the file, for errors.
         hint: What to do about an error.
 
     Raises:
         FormatError: Too large, no JSON, a duplicate key, or not of the structure.
     """
     if len(data) > limit:
-        raise FormatError(name, expected=f"at most {limit} bytes", got=str(len(data)), hint=hint)
+        raise FormatError(name, expected=f"at most {limit} bytes", got=str(len(data)), where=where, hint=hint)
     try:
         return msgspec.convert(json.loads(data.decode(), object_pairs_hook=_without_duplicates), kind)
     # Bytes that are no UTF-8, lone surrogates and integers of thousands of digits are ValueErrors, too.
     except (ValueError, RecursionError) as error:
-        raise FormatError(
-            name, expected="a document that Casemate wrote", got=str(error), hint=hint
-        ) from error
+        raise FormatError(name, expected=expected, got=str(error), where=where, hint=hint) from error
 
 
 def _without_duplicates(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

@@ -21,7 +21,6 @@ from starlette.types import ASGIApp, Message
 from casemate.adapters.sqlite_store import SqliteStore
 from casemate.broker.app import make_app
 from casemate.broker.policy import ReferenceAppraiser, WorkloadPolicy
-from casemate.broker.reference_values import ReferenceValues
 from casemate.broker.release import Broker
 from casemate.broker.resource import ResourceName, Secret
 from casemate.broker.session import SessionLimits
@@ -30,6 +29,7 @@ from casemate.broker.token import TokenIssuer
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.simulator.enclave import SimulatedEnclave
 from casemate.simulator.platform import SimulatedPlatform
+from casemate.verifier.reference_values import ReferenceValues
 from casemate.verifier.roots import TrustRoots
 from casemate_attester.binding import report_data
 from casemate_attester.messages import Attestation, Nonce, Request, TeePublicKey

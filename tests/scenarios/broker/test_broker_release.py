@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from casemate.broker.audit import check_chain
-from casemate.broker.reference_values import ReferenceValues
 from casemate.broker.session import SessionLimits
 from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
 from casemate.simulator.endorsements import Revocation, Standing
 from casemate.simulator.platform import SimulatedPlatform
+from casemate.verifier.reference_values import ReferenceValues
 from casemate_attester.binding import report_data
 from casemate_attester.messages import Attestation, WrappedSecret
 from casemate_attester.unwrap import unwrap

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from casemate.broker.policy import WorkloadPolicy, appraisal_policy
-from casemate.broker.reference_values import ReferenceValues
+from casemate.broker.policy import WorkloadPolicy
 from casemate.broker.resource import ResourceName
 from casemate.errors import RefusedError
 from casemate.formats.sgx.collateral import TcbStatus
+from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 
 SGX = {
     "mrenclave": "22" * 32,

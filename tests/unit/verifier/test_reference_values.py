@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from casemate.broker.reference_values import MAX_STATEMENT_SIZE, ReferenceValues
 from casemate.errors import FormatError
+from casemate.formats.reference_values import MAX_STATEMENT_SIZE
+from casemate.verifier.reference_values import ReferenceValues
 
 WHERE = "bundle/reference-values.json"
 
