@@ -47,7 +47,9 @@ def has_certificates(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise ServiceError("TLS folder", expected="a folder", got=str(error), where=str(folder)) from error
+        raise ServiceError(
+            "TLS folder", expected="a folder", got=error.strerror, where=str(folder)
+        ) from error
     missing = [name for name in _FILES if name not in found]
     if found and missing:
         raise ServiceError(

@@ -34,6 +34,8 @@ from casemate_attester.messages import (
     WrappedSecret,
 )
 
+#: Protocol versions that are served; each release of Trustee takes exactly one.
+VERSIONS = frozenset({PROTOCOL_VERSION})
 #: The one kind of trusted execution environment whose evidence the verifier knows.
 TEE = "sgx"
 
@@ -93,14 +95,14 @@ class Broker:
             request = Request.parse(body)
         except MessageError as error:
             raise RequestRefusedError.from_error(Problem.MALFORMED, error) from error
-        if request.version != PROTOCOL_VERSION:
+        if request.version not in VERSIONS:
             raise RequestRefusedError(
                 Problem.EVIDENCE,
                 "protocol version",
-                expected=PROTOCOL_VERSION,
+                expected=" or ".join(sorted(VERSIONS)),
                 got=request.version,
                 where="Request",
-                hint=f"use a client that speaks {PROTOCOL_VERSION} (Confidential Containers from v0.14 on)",
+                hint="use the attester of this release, or a client of Confidential Containers from v0.14 on",
             )
         if request.tee != TEE:
             raise RequestRefusedError(Problem.EVIDENCE, "tee", expected=TEE, got=request.tee, where="Request")

@@ -44,7 +44,7 @@ def auth(**changes: Any) -> bytes:
                 "AttestationError",
                 (
                     "protocol version: expected 0.4.0, got 0.3.0 (Request); "
-                    "use a client that speaks 0.4.0 (Confidential Containers from v0.14 on)"
+                    "use the attester of this release, or a client of Confidential Containers from v0.14 on"
                 ),
             ),
         ),
@@ -55,7 +55,7 @@ def auth(**changes: Any) -> bytes:
                 "AttestationError",
                 (
                     "protocol version: expected 0.4.0, got 0.4.1 (Request); "
-                    "use a client that speaks 0.4.0 (Confidential Containers from v0.14 on)"
+                    "use the attester of this release, or a client of Confidential Containers from v0.14 on"
                 ),
             ),
         ),

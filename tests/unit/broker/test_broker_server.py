@@ -143,6 +143,13 @@ def test_an_absent_or_empty_folder_holds_no_certificates(tmp_path: Path) -> None
     assert not has_certificates(tmp_path / "absent")
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "tls").touch()
+    with pytest.raises(ServiceError) as caught:
+        has_certificates(tmp_path / "tls")
+    assert str(caught.value) == f"TLS folder: expected a folder, got Not a directory ({tmp_path}/tls)"
+
+
 def test_a_folder_that_holds_only_a_part_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").touch()
     (tmp_path / "key.pem").touch()

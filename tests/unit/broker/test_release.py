@@ -37,7 +37,7 @@ CLAIMS = Claims(
 class EmptyTable:
     """A table of resources with nothing in it."""
 
-    def newest(self, name: ResourceName) -> SealedResource | None:
+    def newest(self, _name: ResourceName) -> SealedResource | None:
         return None
 
     def add(self, sealed: SealedResource) -> None:

@@ -217,6 +217,24 @@ def test_the_audit_table_only_takes_new_lines(table: SqliteStore, tmp_path: Path
     connection.close()
 
 
+def test_a_log_that_cannot_be_written_says_so_and_stays_usable(table: SqliteStore, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "broker.db")
+    connection.execute("ALTER TABLE audit RENAME TO elsewhere")
+    with pytest.raises(ServiceError) as caught:
+        table.append(entry("lost"))
+    assert str(caught.value) == (
+        "store: expected an SQLite file that can be read and written, got no such table: audit "
+        f"({tmp_path}/broker.db)"
+    )
+    assert caught.value.hint == (
+        "look at the file, its folder and the free space, or restore the store from a backup"
+    )
+    connection.execute("ALTER TABLE elsewhere RENAME TO audit")
+    connection.close()
+    table.append(entry("kept"))
+    assert check_chain(table.audit_lines()) == 1
+
+
 def test_a_key_is_made_once_and_read_by_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "kek"
     made = read_or_make_key(path, os.urandom, may_make=True)
