@@ -127,6 +127,8 @@ def _serve(
 ) -> Iterator[ServedBroker]:
     trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
+    if ca_of == "intermediate":
+        authority = authority.create_child_ca()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     pinned = folder / f"ca-{os.urandom(4).hex()}.pem"

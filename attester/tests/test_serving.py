@@ -238,6 +238,11 @@ def test_the_key_is_on_disk_only_while_it_is_loaded_and_only_encrypted(
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_the_host_cannot_ask_for_the_session_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
+    assert server_context(issue_identity(lambda data: data), tmp_path).keylog_filename is None
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "none"
     with pytest.raises(ApplicationError) as caught:

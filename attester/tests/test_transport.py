@@ -161,6 +161,12 @@ def test_a_certificate_of_another_authority_is_refused_at_once(serve: Any) -> No
     assert pauses == []
 
 
+def test_an_intermediate_authority_may_be_the_only_one_that_is_pinned(serve: Any) -> None:
+    with serve(Peer(), ca_of="intermediate") as served:
+        assert Path(served.broker.ca).read_text().count("BEGIN CERTIFICATE") == 1
+        assert connect(served.broker).call(GET).status == 200
+
+
 def test_a_certificate_for_another_host_is_refused(serve: Any) -> None:
     peer = Peer()
     with serve(peer, name="other.example") as served, pytest.raises(BrokerUnavailableError) as caught:
@@ -205,7 +211,10 @@ def test_a_cookie_that_would_break_a_header_is_not_kept(serve: Any) -> None:
         assert served.cookies == [None]
 
 
-def test_tls_has_a_lowest_version_and_no_authority_but_the_pinned(serve: Any) -> None:
+def test_tls_has_a_lowest_version_and_no_authority_but_the_pinned(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
     with serve(Peer()) as served:
         context = pinned_context(Path(served.broker.ca))
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
