@@ -1,0 +1,262 @@
+"""Gramine's manifest: text to value and back, defaults, and each thing that is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casemate.errors import FormatError
+from casemate.formats.manifest import (
+    MAX_ENCLAVE_SIZE,
+    CpuFeature,
+    CpuFeatures,
+    EnclaveSettings,
+    TrustedFile,
+    dump_manifest,
+    load_manifest,
+    missing_for_measurement,
+    parse_size,
+    trusted_files,
+    with_defaults,
+)
+
+VECTORS = Path(__file__).parents[2] / "vectors/measurement"
+ENTRY = 'trusted file: expected "file:…" or { uri = "file:…", sha256 = "…" }, got '
+FEATURE = 'processor feature: expected "unspecified" or "disabled" '
+HARDENED = 'processor feature: expected "disabled" or "required", got '
+SMALLEST = 'libos.entrypoint = "/app"\nfs.mounts = []\n'
+
+
+def settings(**sgx: Any) -> EnclaveSettings:
+    return EnclaveSettings.from_manifest({"sgx": sgx})
+
+
+def refusal_of(text: str) -> FormatError:
+    with pytest.raises(FormatError) as refused:
+        load_manifest(text.encode())
+    return refused.value
+
+
+@pytest.mark.parametrize("folder", sorted(VECTORS.glob("*/app.manifest")), ids=lambda path: path.parent.name)
+def test_defaults_and_text_are_those_of_gramines_own_signer(folder: Path) -> None:
+    complete = with_defaults(load_manifest(folder.read_bytes()))
+    assert dump_manifest(complete) == folder.with_suffix(".manifest.sgx").read_bytes()
+    assert not missing_for_measurement(complete)
+
+
+def test_settings_that_are_not_there_have_gramines_defaults() -> None:
+    assert settings() == EnclaveSettings(
+        size=256 << 20,
+        threads=4,
+        edmm=False,
+        debug=False,
+        exinfo=False,
+        cpu_features=CpuFeatures(
+            avx=CpuFeature.UNSPECIFIED,
+            avx512=CpuFeature.UNSPECIFIED,
+            amx=CpuFeature.UNSPECIFIED,
+            mpx=CpuFeature.DISABLED,
+            pkru=CpuFeature.DISABLED,
+        ),
+        isvprodid=0,
+        isvsvn=0,
+    )
+    assert settings(edmm_enable=True).size == 1 << 40
+
+
+def test_settings_that_are_there_are_read() -> None:
+    read = settings(
+        enclave_size="4G",
+        max_threads=32,
+        debug=True,
+        use_exinfo=True,
+        isvprodid=7,
+        isvsvn=65535,
+        cpu_features={"amx": "required", "pkru": "required"},
+    )
+    assert (read.size, read.threads, read.debug, read.exinfo) == (4 << 30, 32, True, True)
+    assert (read.isvprodid, read.isvsvn) == (7, 65535)
+    assert read.cpu_features == CpuFeatures(amx=CpuFeature.REQUIRED, pkru=CpuFeature.REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("sgx", "message"),
+    [
+        ({"enclave_size": 268435456}, "manifest: expected a string, got an integer (sgx.enclave_size)"),
+        (
+            {"enclave_size": "300M"},
+            "enclave size: expected a power of two, got '300M' (sgx.enclave_size)",
+        ),
+        ({"enclave_size": "0"}, "enclave size: expected a power of two, got '0' (sgx.enclave_size)"),
+        ({"enclave_size": "2048G"}, "enclave size: expected at most 1024G, got '2048G' (sgx.enclave_size)"),
+        (
+            {"enclave_size": "512m"},
+            "size: expected decimal digits and K, M, G or nothing, got '512m' (sgx.enclave_size)",
+        ),
+        ({"max_threads": 0}, "manifest: expected 1 to 4096, got 0 (sgx.max_threads)"),
+        ({"max_threads": 4097}, "manifest: expected 1 to 4096, got 4097 (sgx.max_threads)"),
+        ({"max_threads": True}, "manifest: expected an integer, got true or false (sgx.max_threads)"),
+        ({"isvsvn": 65536}, "manifest: expected 0 to 65535, got 65536 (sgx.isvsvn)"),
+        ({"isvprodid": -1}, "manifest: expected 0 to 65535, got -1 (sgx.isvprodid)"),
+        ({"debug": 1}, "manifest: expected true or false, got an integer (sgx.debug)"),
+        (
+            {"cpu_features": {"avx": "on"}},
+            FEATURE + "or \"required\", got 'on' (sgx.cpu_features.avx)",
+        ),
+        (
+            {"cpu_features": {"pkru": "unspecified"}},
+            HARDENED + "'unspecified' (sgx.cpu_features.pkru)",
+        ),
+        ({"cpu_features": "avx"}, "manifest: expected a table, got a string (sgx.cpu_features)"),
+    ],
+)
+def test_settings_out_of_their_range_are_refused(sgx: dict[str, Any], message: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        EnclaveSettings.from_manifest({"sgx": sgx})
+    assert str(refused.value) == message
+
+
+def test_limits_of_settings_are_allowed() -> None:
+    assert settings(enclave_size="1024G", max_threads=4096, isvprodid=65535).size == MAX_ENCLAVE_SIZE
+
+
+def test_a_size_that_is_no_power_of_two_is_told_the_next_one() -> None:
+    with pytest.raises(FormatError) as refused:
+        settings(enclave_size="300M")
+    assert refused.value.hint == 'SGX has no other sizes; the next one is "512M"'
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("7", 7), ("64K", 65536), ("512M", 1 << 29), ("2G", 1 << 31)]
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text, where="here") == size
+
+
+@pytest.mark.parametrize("text", ["", "M", "1T", "0x100", "1.5G", "-1", "512 M", "1g", "\uff11"])
+def test_sizes_that_gramine_reads_in_two_ways_or_not_at_all_are_refused(text: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        parse_size(text, where="here")
+    assert str(refused.value) == f"size: expected decimal digits and K, M, G or nothing, got {text!r} (here)"
+    assert refused.value.hint == 'write it as "512M" or "4G"; Gramine knows no other suffix'
+
+
+def test_a_manifest_without_mounts_is_refused_with_what_to_write() -> None:
+    error = refusal_of('libos.entrypoint = "/app"\n')
+    assert str(error) == "manifest: expected fs.mounts, got nothing"
+    assert (
+        error.hint
+        == "list what the application may see; fs.mounts = [] when that is the root file system alone"
+    )
+
+
+def test_a_manifest_without_entry_point_is_refused_with_what_to_write() -> None:
+    error = refusal_of("fs.mounts = []\n")
+    assert str(error) == "manifest: expected libos.entrypoint, got nothing"
+    assert (
+        error.hint == 'name the program by its path inside the enclave: libos.entrypoint = "/usr/bin/python3"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "fs.mounts = {{ x }}",
+            "manifest: expected TOML, got Invalid initial character for a key part (at line 1, column 14)",
+        ),
+        (SMALLEST + "\0", "manifest: expected TOML without NUL bytes, got a NUL byte (offset 41)"),
+        ("a = " + "[" * 5000, "manifest: expected TOML, got arrays nested too deeply"),
+        (
+            "libos.entrypoint = 1\nfs.mounts = []",
+            "manifest: expected a string, got an integer (libos.entrypoint)",
+        ),
+        ('libos.entrypoint = "/a"\nfs.mounts = {}', "manifest: expected an array, got a table (fs.mounts)"),
+        (
+            'libos.entrypoint = "/a"\nfs.mounts = ["/app"]',
+            "manifest: expected an array of tables, got other entries (fs.mounts)",
+        ),
+        ("libos = 1979-05-27", "manifest: expected a table, got a date or time (libos)"),
+    ],
+    ids=["a template", "NUL", "deep", "entry point", "mounts", "mount", "date"],
+)
+def test_what_is_no_manifest_is_refused(text: str, message: str) -> None:
+    assert str(refusal_of(text)) == message
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(FormatError) as refused:
+        load_manifest(b"a = '\xff'")
+    assert str(refused.value) == "manifest: expected UTF-8, got other bytes (offset 5)"
+
+
+def test_trusted_files_are_uris_or_tables() -> None:
+    digest = "ab" * 32
+    manifest = {
+        "sgx": {"trusted_files": ["file:/a/", {"uri": "file:b"}, {"uri": "file:/c", "sha256": digest}]}
+    }
+    assert trusted_files(manifest) == (
+        TrustedFile(uri="file:/a/", sha256=None),
+        TrustedFile(uri="file:b", sha256=None),
+        TrustedFile(uri="file:/c", sha256=digest),
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            7,
+            ENTRY + "an integer (sgx.trusted_files)",
+        ),
+        (
+            {"uri": "file:/a", "size": 1},
+            ENTRY + "keys size, uri (sgx.trusted_files)",
+        ),
+        ("dev:tty", "URI of a trusted file: expected file:PATH, got 'dev:tty' (sgx.trusted_files)"),
+        ("file:", "URI of a trusted file: expected file:PATH, got 'file:' (sgx.trusted_files)"),
+        (
+            {"uri": "file:/a", "sha256": "00"},
+            "digest of a trusted file: expected 64 hexadecimal digits, got '00' (sgx.trusted_files: file:/a)",
+        ),
+    ],
+)
+def test_other_trusted_files_are_refused(entry: object, message: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        TrustedFile.parse(entry)
+    assert str(refused.value) == message
+
+
+def test_what_is_missing_before_measuring_is_listed() -> None:
+    manifest = load_manifest((SMALLEST + 'sgx.trusted_files = ["file:/a"]').encode())
+    assert missing_for_measurement(manifest) == (
+        "sgx.enclave_size",
+        "sgx.max_threads",
+        "loader.entrypoint.uri",
+        "loader.entrypoint.sha256",
+        "digest of file:/a",
+    )
+
+
+def test_defaults_leave_the_argument_as_it_is() -> None:
+    manifest = {"sgx": {"cpu_features": {"avx": "required"}}}
+    with_defaults(manifest)
+    assert manifest == {"sgx": {"cpu_features": {"avx": "required"}}}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\0b", 1.5, 2**63, None, b"x", {"deep": ["\0"]}],
+    ids=["NUL", "float", "wide", "none", "bytes", "deep"],
+)
+def test_what_gramines_parser_cannot_read_is_not_written(value: object) -> None:
+    with pytest.raises(FormatError, match="manifest value"):
+        dump_manifest({"loader": {"env": {"X": value}}})
+
+
+def test_text_that_utf_8_cannot_hold_is_not_written() -> None:
+    with pytest.raises(FormatError) as refused:
+        dump_manifest({"a": "\ud800"})
+    assert str(refused.value) == "manifest: expected text that UTF-8 can hold, got a lone surrogate"
