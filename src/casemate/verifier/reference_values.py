@@ -6,11 +6,11 @@ Whoever names the file vouches for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from casemate.errors import FormatError
 from casemate.formats.reference_values import Sgx, Statement
-from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
+from casemate.formats.sgx.report import DEBUG, INIT, Attributes, MrEnclave, MrSigner
 from casemate.verifier.policy import AppraisalPolicy
 
 
@@ -26,7 +26,7 @@ class ReferenceValues:
         mrsigner: MRSIGNER, exact.
         isvprodid: ISVPRODID, exact.
         minimum_isvsvn: The least ISVSVN.
-        attributes: ATTRIBUTES where ``attributes_mask`` has ones; DEBUG is never set.
+        attributes: ATTRIBUTES in evidence where ``attributes_mask`` has ones: with INIT, without DEBUG.
         attributes_mask: See ``attributes``.
         misc_select: MISCSELECT, exact, 4 bytes.
     """
@@ -72,7 +72,9 @@ class ReferenceValues:
             mrsigner=MrSigner(_signer(sgx, where)),
             isvprodid=sgx.isvprodid,
             minimum_isvsvn=sgx.isvsvn,
-            attributes=attributes,
+            # A statement says what the signature fixes. The processor compares that before it sets INIT (SDM
+            # volume 3D, EINIT); evidence is of an enclave that has been initialised.
+            attributes=replace(attributes, flags=attributes.flags | INIT),
             attributes_mask=Attributes.parse(bytes.fromhex(sgx.attributes_mask)),
             misc_select=bytes.fromhex(sgx.misc_select),
         )

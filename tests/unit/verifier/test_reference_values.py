@@ -24,7 +24,7 @@ def statement(**sgx: Any) -> dict[str, Any]:
                 "mrsigner": "33" * 32,
                 "isvprodid": 1,
                 "isvsvn": 2,
-                "attributes": "0500000000000000e700000000000000",
+                "attributes": "0400000000000000e700000000000000",
                 "attributes_mask": "ffffffffffffffff1bfffffffffffff0",
                 "misc_select": "01000000",
             }
@@ -54,6 +54,12 @@ def test_a_statement_is_read() -> None:
     assert values.attributes_mask.to_bytes().hex() == "ffffffffffffffff1bfffffffffffff0"
 
 
+def test_a_running_enclave_is_expected_to_be_initialised() -> None:
+    initialised = statement(attributes="0500000000000000e700000000000000")
+    assert ReferenceValues.parse(encode(statement()), WHERE).attributes.flags == 5
+    assert ReferenceValues.parse(encode(initialised), WHERE).attributes.flags == 5
+
+
 def test_values_of_an_unsigned_bundle_are_refused() -> None:
     error = refusal(encode(statement(mrsigner=None)))
     assert str(error) == f"reference values: expected those of a signed bundle, got no mrsigner ({WHERE})"
@@ -61,7 +67,7 @@ def test_values_of_an_unsigned_bundle_are_refused() -> None:
 
 
 def test_values_of_a_debug_enclave_are_refused() -> None:
-    error = refusal(encode(statement(attributes="0700000000000000e700000000000000")))
+    error = refusal(encode(statement(attributes="0600000000000000e700000000000000")))
     assert str(error) == f"reference values: expected a production enclave, got a debug enclave ({WHERE})"
     assert error.hint == "build without debug = true: whoever runs a debug enclave reads its memory"
 
