@@ -27,8 +27,11 @@ _NOT_DATA_NAMES: Final = re.compile(
 )
 #: Folders that no application opens while it runs.
 _NOT_DATA_FOLDERS: Final = frozenset(
-    {"__pycache__", "tests", "test", "include", "docs", "doc", "examples", "benchmarks", "node_modules"}
-)
+    {
+        "__pycache__", "benchmarks", "cmake", "doc", "docs", "examples", "include", "node_modules",
+        "npy-pkg-config", "pkgconfig", "test", "tests",
+    }
+)  # fmt: skip
 #: Files of an application's folder that are never part of it, whatever a pattern says.
 _NEVER: Final = frozenset(
     {"casemate.toml", "pyproject.toml", "uv.lock", "poetry.lock", "pdm.lock", "setup.py"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_C_STRING: Final = re.compile(rb"(?<=\0)[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*(?=\0)")
+_C_STRING: Final = re.compile(rb"\0([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)(?=\0)")
 #: Modules of the standard library that extensions import by a bare name.
 _BARE: Final = frozenset(
     {
@@ -33,8 +33,8 @@ def names_in_extension(data: bytes, top: str) -> tuple[str, ...]:
     Returns:
         Candidates, sorted; most of them are not modules.
     """
-    candidates = {match.decode("ascii") for match in _C_STRING.findall(data) if b"." in match}
-    candidates |= {name for name in _BARE if b"\0" + name.encode("ascii") + b"\0" in data}
+    texts = {match.decode("ascii") for match in _C_STRING.findall(data)}
+    candidates = {text for text in texts if "." in text or text in _BARE}
     inside = re.compile(rb"(?<![A-Za-z0-9_.])" + re.escape(top.encode()) + rb"(?:\.[A-Za-z0-9_]+)+")
     candidates |= {match.decode("ascii") for match in inside.findall(data)}
     return tuple(sorted(candidates))

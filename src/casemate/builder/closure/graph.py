@@ -55,6 +55,7 @@ class Graph:
         self.missing: list[tuple[str, Import]] = []
         self._rules = rules
         self._version = version
+        self._binders: dict[str, set[str]] = {}
         self._pairs: dict[str, frozenset[tuple[str, str]]] = {}
         self._queue: deque[str] = deque()
         self._scans: dict[str, Scan | None] = {}
@@ -171,10 +172,12 @@ class Graph:
             self._add_parents(module, step)
             return
         self.nodes[importer].needs.append((module, wanted))
+        self._bind(importer, module)
         for name in self._submodules_among(module, wanted.names):
             if not self._cut(importer, wanted, f"{module}.{name}"):
                 self.add(f"{module}.{name}", step)
                 self.nodes[importer].needs.append((f"{module}.{name}", wanted))
+                self._bind(importer, f"{module}.{name}")
 
     def _cut(self, importer: str, wanted: Import, module: str) -> bool:
         if not (wanted.lazy or wanted.guarded) or self._is_own(importer):
@@ -274,24 +277,19 @@ class Graph:
         if (package, attribute) in self._asked:
             return True
         word = attribute.encode()
-        for name, node in self.nodes.items():
-            if name == package or word not in self._sources.get(name, b""):
-                continue
-            if any(_may_bind(wanted, package) for wanted in node.scan.imports):
-                if name not in self._pairs:
-                    self._pairs[name] = attributes_asked(self._sources[name])
-                if (package, attribute) in self._pairs[name]:
-                    self._asked.add((package, attribute))
-                    return True
+        for name in self._binders.get(package, set()) - {package}:
+            if name not in self._pairs and word in self._sources.get(name, b""):
+                self._pairs[name] = attributes_asked(self._sources[name])
+            if (package, attribute) in self._pairs.get(name, ()):
+                self._asked.add((package, attribute))
+                return True
         return False
 
-
-def _may_bind(wanted: Import, package: str) -> bool:
-    """Whether an import can give a name to ``package``."""
-    parent, _, leaf = package.rpartition(".")
-    if wanted.names:
-        return wanted.module == parent and leaf in wanted.names
-    return wanted.module == package or wanted.module.startswith(f"{package}.")
+    def _bind(self, importer: str, module: str) -> None:
+        """``importer`` has a name for ``module``, and for the packages around it."""
+        while module:
+            self._binders.setdefault(module, set()).add(importer)
+            module = module.rpartition(".")[0]
 
 
 def attributes_asked(source: bytes) -> frozenset[tuple[str, str]]:

@@ -10,7 +10,7 @@ from casemate.builder.closure.data import application_files, included
 from casemate.builder.closure.entry import ApplicationCode
 from casemate.builder.closure.finder import Finder, Kind, Owner, Root
 from casemate.builder.closure.graph import Graph, Step
-from casemate.builder.closure.rules import Cut, Rules
+from casemate.builder.closure.rules import Cut, Hidden, Rules
 from casemate.builder.closure.values import Interpreter
 from casemate.builder.contents import Rule
 from casemate.builder.layout import APPLICATION_ROOT, site_packages, standard_library
@@ -82,7 +82,8 @@ def new_graph(sources: Sources, rules: Rules, interface: Interface | None) -> Gr
     unused = Cut(by=ATTESTER + "*", of=_OTHER_SERVERS[interface], reason="the other kind of server")
     release = (int(part) for part in sources.interpreter.release.split("."))
     major, minor, micro = release
-    rules = Rules(hidden=rules.hidden, cuts=(*rules.cuts, unused))
+    built = Hidden(imports=(sources.interpreter.build_time_module,), reason="imported by a name put together")
+    rules = Rules(hidden={**rules.hidden, "sysconfig": built}, cuts=(*rules.cuts, unused))
     return Graph(Finder(sources.search_path(), sources.interpreter), rules, (major, minor, micro))
 
 
