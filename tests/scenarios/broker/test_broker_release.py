@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from casemate.broker.audit import check_chain
+from casemate.broker.policy import ReferenceAppraiser
 from casemate.broker.session import SessionLimits
 from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
 from casemate.simulator.endorsements import Revocation, Standing
 from casemate.simulator.platform import SimulatedPlatform
 from casemate.verifier.reference_values import ReferenceValues
+from casemate.verifier.roots import TrustRoots
 from casemate_attester.binding import report_data
 from casemate_attester.messages import Attestation, WrappedSecret
 from casemate_attester.unwrap import unwrap
@@ -300,6 +302,23 @@ def test_a_simulated_quote_never_matches_real_reference_values(
     real = reference_values(bench.workload.enclave, simulated=False)
     detail = refused(bench, bench.workload, real)
     assert detail.startswith("PCK chain: trusted root: expected ")
+
+
+def test_simulated_values_match_nothing_without_a_simulated_root(
+    bench: Bench, reference_values: Statement
+) -> None:
+    """Not even what Intel's root vouches for: the roots of the two kinds are never asked together."""
+    appraiser = ReferenceAppraiser(
+        reference_values=(reference_values(bench.workload.enclave),),
+        endorsements=bench.platform.collateral,
+        simulated_roots=TrustRoots.simulated(),
+    )
+    bound = bytes(64)
+    recognition = appraiser.recognise(
+        bench.workload.enclave.quote(bound), report_data=bound, at=bench.clock.now
+    )
+    assert recognition.workload is None
+    assert recognition.result.refusals[0].name == "PCK chain: trusted root"
 
 
 def test_real_and_simulated_values_of_one_measurement_stay_apart(
