@@ -106,7 +106,7 @@ class Demonstration:
             *("--env", "NOTES_DATABASE=/var/lib/notes/notes.db"),
             *("--mount", "/var/lib/notes=tmpfs"),
             *("--secret", f"{_KEY_FILE}=kbs:///{_SECRET}"),
-            *("--broker", self._broker_url, "--broker-ca", "broker-ca.pem"),
+            *("--broker", self._broker_url, "--broker-ca", ca),
         )
         return {"configuration": str(stage.application / "casemate.toml")}
 
