@@ -85,8 +85,9 @@ BEGUN = f"at or before {AT}, got {TOMORROW}"
 EXPIRED = f"at or after {AT}, got {YESTERDAY}"
 ROLES_2 = "{}, Intel SGX Root CA; only issuers are authorities, got {}, Intel SGX Root CA (authority)"
 ROLES_3 = (
-    "Intel SGX PCK Certificate, Intel SGX PCK Platform CA or Intel SGX PCK Processor CA, Intel SGX Root CA; only"
-    " issuers are authorities, got {}, Intel SGX PCK Platform CA (authority), Intel SGX Root CA (authority)"
+    "Intel SGX PCK Certificate, Intel SGX PCK Platform CA or Intel SGX PCK Processor CA, Intel SGX Root CA;"
+    " only issuers are authorities, got {}, Intel SGX PCK Platform CA (authority), Intel SGX Root CA"
+    " (authority)"
 )
 SIGNATURES = "each certificate signed by the next, and the root by itself, got not so: {}"
 STRANGER = "the key of a simulated root ({root_point}), got 04{other_root}"
@@ -103,8 +104,8 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
     Requirement.QUOTE_FORMAT: (
         lambda w: replace(w, evidence=w.evidence + b"\x00"),
         FORMAT.format(
-            "signature data: expected {size} bytes until the end of the quote, got {size_1} bytes (offset 436)."
-            " The quote was cut, or something was added behind it."
+            "signature data: expected {size} bytes until the end of the quote, got {size_1} bytes (offset"
+            " 436). The quote was cut, or something was added behind it."
         ),
     ),
     Requirement.QE_VENDOR: (
@@ -523,8 +524,9 @@ MORE_FLAWS: dict[str, tuple[Requirement, Callable[[World], World], str]] = {
             with_standing(w, platform=TcbStatus.REVOKED), accepted_statuses=frozenset(TcbStatus)
         ),
         (
-            "ConfigurationAndSWHardeningNeeded or ConfigurationNeeded or OutOfDate or OutOfDateConfigurationNeeded"
-            " or SWHardeningNeeded or UpToDate, got Revoked (platform Revoked, quoting enclave UpToDate)"
+            "ConfigurationAndSWHardeningNeeded or ConfigurationNeeded or OutOfDate or"
+            " OutOfDateConfigurationNeeded or SWHardeningNeeded or UpToDate,"
+            " got Revoked (platform Revoked, quoting enclave UpToDate)"
         ),
     ),
     "a revoked quoting enclave": (
