@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from casemate.builder.tcb import TcbFile
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_PIPE_WIDTH = 1000
 
 
 @click.command(name="explain")
@@ -46,7 +48,8 @@ def _show_chain(answer: Trusted) -> None:
     branch = tree
     for file in others:
         branch = branch.add(_line(file))
-    Console(highlight=False, soft_wrap=True).print(tree)
+    # A pipe has no width; what reads it wants whole lines.
+    Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(tree)
     click.echo(f"{first.size:,} bytes, sha256 {first.sha256}")
 
 
