@@ -268,8 +268,8 @@ def test_a_symbol_version_that_the_image_s_c_library_lacks_is_refused() -> None:
     with pytest.raises(ClosureError) as refused:
         check_libraries(_image(q=needy), executable=PROGRAM, machine=62)
     assert str(refused.value) == (
-        "symbol versions of libc.so.6: expected GLIBC_2.41, got /lib/glibc/libc.so.6, which ends at GLIBC_2.34"
-        " (needed by /lib/native/q)"
+        "symbol versions of libc.so.6: expected GLIBC_2.41,"
+        " got /lib/glibc/libc.so.6, which ends at GLIBC_2.34 (needed by /lib/native/q)"
     )
     assert refused.value.hint == ("build where the libraries are not newer than those that go into the image")
 
