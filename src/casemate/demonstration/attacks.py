@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
 import tempfile
@@ -23,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from casemate.adapters.tls_peer import server_certificate
 from casemate.builder.bundle import Bundle
+from casemate.builder.contents import Rule
 from casemate.builder.image import unpack_image
 from casemate.builder.layout import ENCLAVE_ROOT
 from casemate.demonstration.stage import Stage
@@ -32,7 +32,6 @@ from casemate.verifier.ratls import KEY_CHECK
 from casemate_attester.messages import Attestation, Challenge, ErrorInformation, Request, TeePublicKey
 
 _TIMEOUT = 20
-_ENTRY_POINT = "entry-point"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +98,11 @@ def replay_against_client(stage: Stage, service: str, trust: tuple[str | Path, .
 
 def tamper_with_a_file(stage: Stage) -> Outcome:
     """Run the bundle on a node that has changed one byte of the application's entry point."""
-    tcb = json.loads(Bundle(stage.bundle).tcb.read_bytes())
-    victim = next(file["path"] for file in tcb["files"] if file["reason"]["rule"] == _ENTRY_POINT)
+    bundle = Bundle.open(stage.bundle)
+    victim = next(file.path for file in bundle.tcb.files if file.reason.rule is Rule.ENTRY_POINT)
     root = stage.folder / "changed-root"
-    unpack_image(Bundle(stage.bundle), root)
+    root.mkdir()
+    unpack_image(bundle.image, root)
     changed = root / (ENCLAVE_ROOT + victim).lstrip("/")
     content = bytearray(changed.read_bytes())
     content[-1] ^= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from casemate.adapters.platform_directory import save_platform
 from casemate.adapters.service_certificate import make_service_certificates
+from casemate.builder.bundle import Bundle
 from casemate.demonstration.attacks import replay_against_broker, replay_against_client, tamper_with_a_file
 from casemate.demonstration.client import PinnedClient
 from casemate.demonstration.stage import Service, Stage, free_port
@@ -112,13 +112,12 @@ class Demonstration:
 
     def _build(self) -> Mapping[str, Any]:
         built = self._stage.casemate("build", self._stage.application, "-o", self._stage.bundle)
-        tcb = json.loads((self._stage.bundle / "tcb.json").read_bytes())
-        trusted = tcb["files"]
+        tcb = Bundle.open(self._stage.bundle).tcb
         self.facts |= {
-            "image_files": tcb["considered"]["files"],
-            "image_bytes": tcb["considered"]["size"],
-            "trusted_files": len(trusted),
-            "trusted_bytes": sum(file["size"] for file in trusted),
+            "image_files": tcb.considered.files,
+            "image_bytes": tcb.considered.size,
+            "trusted_files": len(tcb.files),
+            "trusted_bytes": tcb.size,
             "mrenclave": built["mrenclave"],
             "simulated": built["simulated"],
         }
