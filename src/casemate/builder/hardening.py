@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from casemate.errors import RefusedError
+
 _OFF: Final[tuple[object, ...]] = (False, 0, [], {})
 #: Keys that weaken an enclave, each with the values that do not; and so does every ``insecure__…`` that is
 #: on.
@@ -27,6 +29,23 @@ _HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
 def insecure_settings(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """Each such setting of ``manifest`` as ``key = value``, sorted; empty when there is none."""
     return tuple(sorted(_insecure(manifest)))
+
+
+def require_secure(manifest: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a manifest that gives up what an enclave is for.
+
+    Raises:
+        RefusedError: It has settings that Gramine calls insecure, or debugging aids; all of them are named.
+    """
+    insecure = insecure_settings(manifest)
+    if insecure:
+        raise RefusedError(
+            "signature over insecure settings",
+            expected="none",
+            got=", ".join(insecure),
+            where=where,
+            hint="remove them, or sign for tests only with --allow-debug",
+        )
 
 
 def _insecure(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -7,12 +7,11 @@ is behind a :class:`~casemate.keys.Signer` and is never seen here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from casemate.builder.hardening import insecure_settings
+from casemate.builder.hardening import require_secure
 from casemate.builder.measurement import measure
-from casemate.errors import KeyUnfitError, RefusedError
+from casemate.errors import KeyUnfitError
 from casemate.formats.manifest import CpuFeature, EnclaveSettings, load_manifest
 from casemate.formats.sgx.report import DEBUG, MODE64BIT, Attributes, MrEnclave
 from casemate.formats.sgx.sigstruct import (
@@ -95,23 +94,6 @@ def require_enclave_key(key: RsaPublicKey) -> None:
     if key.exponent != EXPONENT:
         raise KeyUnfitError(
             "public exponent of the signing key", expected=str(EXPONENT), got=str(key.exponent), hint=hint
-        )
-
-
-def require_secure(manifest: Mapping[str, Any], *, where: str) -> None:
-    """Refuse a manifest that gives up what an enclave is for.
-
-    Raises:
-        RefusedError: It has settings that Gramine calls insecure, or debugging aids; all of them are named.
-    """
-    insecure = insecure_settings(manifest)
-    if insecure:
-        raise RefusedError(
-            "signature over insecure settings",
-            expected="none",
-            got=", ".join(insecure),
-            where=where,
-            hint="remove them, or sign for tests only with --allow-debug",
         )
 
 

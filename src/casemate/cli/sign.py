@@ -32,6 +32,7 @@ class ManifestForm:
 
 
 @click.command(name="sign")
+@click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--manifest", "-m", type=_FILE, help="The manifest to sign.")
 @click.option("--pal", "-l", type=_FILE, help="Gramine's platform image (lib/gramine/sgx/libpal.so).")
 @click.option("--key", "-k", "key_uri", required=True, metavar="URI", help="The signing key: file:KEY.pem.")
@@ -50,18 +51,37 @@ class ManifestForm:
     "--allow-debug", is_flag=True, help="Sign debug enclaves, and settings that Gramine calls insecure."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was signed as a document.")
-def command(key_uri: str, date_text: str, *, allow_debug: bool, as_json: bool, **form: Path | None) -> None:
+def command(
+    bundle: Path | None,
+    key_uri: str,
+    date_text: str,
+    *,
+    allow_debug: bool,
+    as_json: bool,
+    **manifest_form: Path | None,
+) -> None:
     """Sign an enclave; the signature is verified before it is written.
+
+    \b
+    casemate sign BUNDLE --key URI
+
+    measures the bundle again and adds the signature to it and to its image.
 
     \b
     casemate sign --manifest M --pal P --key URI --sigfile SIG [--output M.sgx]
 
-    Stands in for gramine-sgx-sign: a manifest whose trusted files are not yet hashed is
+    stands in for gramine-sgx-sign: a manifest whose trusted files are not yet hashed is
     expanded into --output; a complete one is measured byte for byte as it stands.
     """  # noqa: D301 - \b is click's mark for lines that it must not fill
     signer = open_signer(key_uri)
     date = signing_date(date_text)
-    result = _sign_manifest(ManifestForm(**form), signer, date, allow_debug=allow_debug)
+    form = ManifestForm(**manifest_form)
+    if bundle is None:
+        result = _sign_manifest(form, signer, date, allow_debug=allow_debug)
+    elif any(manifest_form.values()):
+        raise UsageError("options of sign", expected="a bundle, or --manifest with its options", got="both")
+    else:
+        result = _sign_bundle(bundle, signer, date, allow_debug=allow_debug)
     _show(result, as_json=as_json)
 
 
@@ -109,6 +129,27 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ToolchainError("file cannot be read", got=error.strerror, where=str(path)) from error
+
+
+def _sign_bundle(path: Path, signer: Signer, date: SigningDate, *, allow_debug: bool) -> dict[str, Any]:
+    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundle_signing import sign_bundle
+    from casemate.simulator.platform_image import platform_image
+
+    bundle = Bundle.open(path)
+    record = sign_bundle(
+        bundle, signer, date=date, allow_debug=allow_debug, simulated_platform_image=platform_image()
+    )
+    if record.simulated:
+        click.echo("The bundle is simulated: its signature holds on no SGX machine.", err=True)
+    return {
+        "version": 1,
+        **record.sgx(),
+        "date": str(date),
+        "simulated": record.simulated,
+        "image_digest": record.image_digest,
+        "sigfile": str(bundle.signature_path),
+    }
 
 
 def _sign_manifest(

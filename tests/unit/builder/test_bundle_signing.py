@@ -1,0 +1,261 @@
+"""Signing a bundle: the signature goes into it and its image, over what can be measured again only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casemate.adapters.file_keys import FileSigner
+from casemate.builder.bundle import Bundle, new_bundle
+from casemate.builder.bundle_signing import sign_bundle
+from casemate.builder.image import ImageContents, unpack_image, write_image
+from casemate.builder.layers import LayerFile
+from casemate.builder.measurement import measure
+from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.reference_values import make_reference_values
+from casemate.builder.signing import enclave_attributes
+from casemate.builder.writing import write_files
+from casemate.cli.main import run
+from casemate.errors import FormatError, KeyUnfitError, RefusedError
+from casemate.formats.manifest import EnclaveSettings, load_manifest
+from casemate.formats.sgx.sigstruct import NO_DATE, SigStruct
+from casemate.keys import RsaPublicKey
+from casemate.simulator.platform_image import platform_image
+
+VECTORS = Path(__file__).parents[2] / "vectors/measurement"
+KEY = VECTORS / "signing-key.pem"
+PAL = (VECTORS / "pal/aligned.so").read_bytes()
+MANIFEST = (VECTORS / "defaults/app.manifest.sgx").read_bytes()
+DEBUG = MANIFEST.replace(b"debug = false", b"debug = true")
+
+
+def bundle_at(path: Path, *, simulated: bool, manifest: bytes = MANIFEST, pal: bytes | None = PAL) -> Bundle:
+    """A bundle without an application: the parts that signing looks at."""
+    platform = platform_image() if simulated else PAL
+    mrenclave = measure(manifest, platform)
+    outside = () if simulated or pal is None else (LayerFile(path="/gramine/libpal.so", content=pal),)
+    settings = EnclaveSettings.from_manifest(load_manifest(manifest))
+    attributes = enclave_attributes(settings)
+    with new_bundle(path) as bundle:
+        image = write_image(
+            bundle.image.path,
+            ImageContents(
+                name="app",
+                port=8443,
+                trusted=(),
+                outside=outside,
+                manifest=manifest,
+                mrenclave=mrenclave.hex(),
+                simulated=simulated,
+                epoch=0,
+            ),
+        )
+        record = MeasurementRecord(
+            simulated=simulated,
+            mrenclave=mrenclave,
+            mrsigner=None,
+            isvprodid=settings.isvprodid,
+            isvsvn=settings.isvsvn,
+            attributes=attributes.attributes,
+            attributes_mask=attributes.attributes_mask,
+            misc_select=attributes.misc_select,
+            gramine_version=None if simulated else "1.9",
+            platform_image_sha256=hashlib.sha256(platform).hexdigest(),
+            manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+            image_digest=image.digest,
+        )
+        write_files(
+            {
+                bundle.manifest_path: manifest,
+                bundle.measurement_path: record.to_bytes(),
+                bundle.reference_values_path: make_reference_values("app", record, {"python": "3.11"}),
+            }
+        )
+    return Bundle.open(path)
+
+
+def sign(bundle: Bundle, *, allow_debug: bool = False) -> MeasurementRecord:
+    return sign_bundle(
+        bundle,
+        FileSigner.open(KEY),
+        date=NO_DATE,
+        allow_debug=allow_debug,
+        simulated_platform_image=platform_image(),
+    )
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_signature_is_in_the_bundle_in_its_documents_and_in_its_image(
+    tmp_path: Path, *, simulated: bool
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=simulated)
+    record = sign(bundle)
+    signature = SigStruct.parse((bundle.path / "app.sig").read_bytes())
+    assert signature.enclave.mrenclave == record.mrenclave == bundle.measurement.mrenclave
+    assert record.mrsigner == signature.mrsigner == bundle.measurement.mrsigner
+    statement = json.loads(bundle.reference_values)
+    assert statement["predicate"]["sgx"]["mrsigner"] == signature.mrsigner.hex()
+    assert statement["subject"][0]["digest"]["sha256"] == bundle.image.digest.removeprefix("sha256:")
+    root = tmp_path / "root"
+    root.mkdir()
+    unpack_image(bundle.image, root)
+    assert (root / "casemate/app.sig").read_bytes() == signature.to_bytes()
+
+
+def test_a_real_bundle_has_the_signature_of_gramines_own_signer(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=False)
+    assert run(["sign", str(bundle.path), "--key", f"file:{KEY}", "--date", "2026-01-02"]) == 0
+    assert bundle.signature == (VECTORS / "defaults/app.sig").read_bytes()
+
+
+def test_signing_again_gives_the_same_bundle(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    sign(bundle)
+    once = files_of(bundle.path)
+    sign(bundle)
+    assert files_of(bundle.path) == once
+
+
+def change_record(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads(bundle.measurement_path.read_bytes())
+    change(document)
+    bundle.measurement_path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("manifest", {"manifest_sha256": "00" * 32}),
+        ("MRENCLAVE", {"mrenclave": "00" * 32}),
+        ("ISVPRODID", {"isvprodid": 9}),
+        ("ISVSVN", {"isvsvn": 9}),
+        ("attributes", {"attributes": "06" + "00" * 15}),
+        ("attributes", {"attributes_mask": "00" * 16}),
+        ("attributes", {"misc_select": "01000000"}),
+        ("image", {"image_digest": "sha256:" + "00" * 32}),
+        ("platform image", {"gramine": {"version": "1.9", "platform_image_sha256": "00" * 32}}),
+    ],
+)
+def test_a_bundle_whose_documents_do_not_agree_with_it_is_refused(
+    tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=False)
+    change_record(bundle, lambda document: document.update(change))
+    before = files_of(bundle.path)
+    with pytest.raises(RefusedError) as refused:
+        sign(bundle)
+    assert refused.value.subject == f"signature over a bundle whose {name} has changed"
+    assert (refused.value.where, refused.value.hint) == (
+        str(bundle.measurement_path),
+        "build the bundle again",
+    )
+    assert files_of(bundle.path) == before
+
+
+def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    bundle.manifest_path.write_bytes(MANIFEST + b"# more\n")
+    with pytest.raises(RefusedError, match="whose manifest has changed"):
+        sign(bundle)
+
+
+def test_a_bundle_that_calls_itself_simulated_or_real_and_is_not_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=False)
+    change_record(bundle, lambda document: document.update(simulated=True))
+    with pytest.raises(RefusedError, match="whose platform image has changed"):
+        sign(bundle)
+
+
+def test_a_real_bundle_without_its_platform_image_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=False, pal=None)
+    with pytest.raises(FormatError) as refused:
+        sign(bundle)
+    assert str(refused.value) == (
+        f"image of the bundle: expected /gramine/libpal.so, got no such file ({bundle.image.path})"
+    )
+
+
+def test_a_debug_bundle_is_refused_unless_it_is_asked_for(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True, manifest=DEBUG)
+    before = files_of(bundle.path)
+    with pytest.raises(RefusedError) as refused:
+        sign(bundle)
+    assert str(refused.value) == (
+        f"signature over insecure settings: expected none, got sgx.debug = true ({bundle.manifest_path})"
+    )
+    assert files_of(bundle.path) == before
+    assert sign(bundle, allow_debug=True).attributes.flags == 6
+
+
+@dataclass
+class UnfitSigner:
+    """Has a key that no processor accepts."""
+
+    public_key: RsaPublicKey
+
+    def sign(self, data: bytes) -> bytes:
+        raise NotImplementedError(data)
+
+
+def test_a_key_that_is_unfit_is_refused_before_anything_else(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    before = files_of(bundle.path)
+    with pytest.raises(KeyUnfitError):
+        sign_bundle(
+            bundle,
+            UnfitSigner(RsaPublicKey(modulus=(1 << 3072) - 1, exponent=65537)),
+            date=NO_DATE,
+            allow_debug=False,
+            simulated_platform_image=platform_image(),
+        )
+    assert files_of(bundle.path) == before
+
+
+def test_the_command_says_that_a_signature_is_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    assert run(["sign", str(bundle.path), "--key", f"file:{KEY}", "--json"]) == 0
+    out, err = capsys.readouterr()
+    record = bundle.measurement
+    assert err == "The bundle is simulated: its signature holds on no SGX machine.\n"
+    assert json.loads(out) == {
+        "version": 1,
+        **record.sgx(),
+        "date": "0000-00-00",
+        "simulated": True,
+        "image_digest": record.image_digest,
+        "sigfile": str(bundle.signature_path),
+    }
+
+
+def test_a_bundle_and_a_manifest_are_not_signed_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    assert run(["sign", str(bundle.path), "--key", f"file:{KEY}", "--sigfile", "x"]) == 2
+    assert capsys.readouterr().err == (
+        "error: options of sign: expected a bundle, or --manifest with its options, got both\n"
+    )
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["sign", str(tmp_path), "--key", f"file:{KEY}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: bundle: expected a folder that casemate build made, got another folder ({tmp_path})\n"
+        "hint: make one with: casemate build DIR -o BUNDLE\n"
+    )
