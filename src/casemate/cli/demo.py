@@ -116,10 +116,12 @@ class _Display:
         self._out.print(
             f"\n[bold green]All as it should be[/bold green] after {total:.1f} s: attested"
             f" ({facts['attestation']['status']}), secret released to the enclave, HTTPS answered"
-            f" {facts['https_status']}, both attacks refused."
+            f" {facts['https_status']}, both attacks refused.",
+            soft_wrap=True,
         )
         self._out.print(
-            "The platform was simulated: its root key was made for this run and is trusted by nothing else."
+            "The platform was simulated: its root key was made for this run and is trusted by nothing else.",
+            soft_wrap=True,
         )
         self._out.print(f"Summary: {_escape(str(folder / 'summary.json'))}", soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -108,7 +109,7 @@ class Demonstration:
             *("--secret", f"{_KEY_FILE}=kbs:///{_SECRET}"),
             *("--broker", self._broker_url, "--broker-ca", ca),
         )
-        return {"configuration": str(stage.application / "casemate.toml")}
+        return {"sample": stage.sample.name, "port": self._port}
 
     def _build(self) -> Mapping[str, Any]:
         built = self._stage.casemate("build", self._stage.application, "-o", self._stage.bundle)
@@ -190,7 +191,7 @@ class Demonstration:
         broker_says = replay_against_broker(self._url, self._broker_url, stage.broker / "tls" / "ca.pem")
         client_says = replay_against_client(stage, self._url, self._trust())
         self.facts |= {"replayed_quote_refused": broker_says.refused and client_says.refused}
-        return {"the broker says": broker_says.reason, "the client says": client_says.reason}
+        return {"the broker says": _brief(broker_says.reason), "the client says": _brief(client_says.reason)}
 
     def _stop(self) -> Mapping[str, Any]:
         report = self._workload.stop() if self._workload else {}
@@ -200,3 +201,8 @@ class Demonstration:
         outcome = tamper_with_a_file(self._stage)
         self.facts |= {"tampered_file_refused": outcome.refused}
         return {"the workload says": outcome.reason}
+
+
+def _brief(reason: str) -> str:
+    """``reason`` with its long numbers cut, for people to read."""
+    return re.sub(r"([0-9a-f]{12})[0-9a-f]{20,}", r"\1…", reason)

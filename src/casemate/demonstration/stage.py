@@ -197,13 +197,8 @@ def _command_line(arguments: Sequence[str | Path]) -> list[str]:
 
 def _as_typed(arguments: Sequence[str | Path]) -> str:
     """The command line as a person in this folder would type it."""
-    here = Path.cwd()
-
-    def short(argument: str | Path) -> str:
-        path = Path(argument)
-        return str(path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else argument)
-
-    return shlex.join(["casemate", *map(short, arguments)])
+    here = f"{Path.cwd()}/"
+    return shlex.join(["casemate", *(str(argument).replace(here, "") for argument in arguments)])
 
 
 def _document(output: str) -> Mapping[str, Any]:
