@@ -18,6 +18,7 @@ OCTET_STRING = 0x04
 OBJECT_IDENTIFIER = 0x06
 ENUMERATED = 0x0A
 SEQUENCE = 0x30
+SET = 0x31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +58,13 @@ def parse(data: bytes, *, where: str) -> Element:
     return element
 
 
-def children(element: Element, *, where: str) -> tuple[Element, ...]:
-    """The elements inside a SEQUENCE.
+def children(element: Element, *, tag: int = SEQUENCE, where: str) -> tuple[Element, ...]:
+    """The elements inside a SEQUENCE, or inside another constructed element with ``tag``.
 
     Raises:
-        FormatError: Not a SEQUENCE, or its content is not DER.
+        FormatError: Another tag, or content that is not DER.
     """
-    content = content_of(element, SEQUENCE, where=where)
+    content = content_of(element, tag, where=where)
     found: list[Element] = []
     offset = 0
     while offset < len(content):

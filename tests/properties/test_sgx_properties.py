@@ -1,0 +1,207 @@
+"""DCAP's formats and the verifier, whatever the bytes: only our errors escape, and nothing changed is affirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.sgx_world import good_world
+
+from casemate.errors import FormatError
+from casemate.formats import der
+from casemate.formats.certificates import Certificate, RevocationList
+from casemate.formats.pem import encode_certificates, parse_certificates
+from casemate.formats.sgx.collateral import Collateral, QeIdentity, TcbInfo
+from casemate.formats.sgx.pck import PckExtension, PlatformConfiguration, SgxType
+from casemate.formats.sgx.quote import Quote
+from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner, Report, ReportBody, TargetInfo
+from casemate.verifier.result import Verdict
+
+WORLD = good_world()
+PLATFORM = WORLD.platform
+
+#: Each parser with something that it reads.
+PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "DER": (
+        lambda data: der.children(der.parse(data, where="test"), where="test"),
+        PLATFORM.collateral.pck_crl,
+    ),
+    "PEM": (lambda data: parse_certificates(data, where="test"), PLATFORM.collateral.tcb_info_issuer_chain),
+    "certificate": (Certificate.parse, PLATFORM.quoting_enclave.pck.certificate),
+    "CRL": (RevocationList.parse, PLATFORM.collateral.pck_crl),
+    "attributes": (Attributes.parse, bytes(16)),
+    "report body": (ReportBody.parse, bytes(384)),
+    "report": (Report.parse, bytes(432)),
+    "target information": (TargetInfo.parse, bytes(512)),
+    "quote": (Quote.parse, WORLD.evidence),
+    "PCK extension": (PckExtension.parse, PLATFORM.sgx_extension.to_der()),
+    "TCB info": (TcbInfo.parse, PLATFORM.collateral.tcb_info),
+    "QE identity": (QeIdentity.parse, PLATFORM.collateral.qe_identity),
+    "collateral": (Collateral.parse_json, PLATFORM.collateral.to_json()),
+}
+
+
+@st.composite
+def damaged(draw: st.DrawFn, good: bytes) -> bytes:
+    """``good`` with a stretch of it replaced, which gets deeper into a parser than bytes made up."""
+    start = draw(st.integers(0, len(good)))
+    end = draw(st.integers(start, min(len(good), start + 8)))
+    return good[:start] + draw(st.binary(max_size=8)) + good[end:]
+
+
+@pytest.mark.parametrize("name", PARSERS)
+@given(data=st.data())
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_any_bytes_give_a_value_or_our_error(name: str, data: st.DataObject) -> None:
+    parse, good = PARSERS[name]
+    try:
+        parse(data.draw(st.one_of(st.binary(max_size=600), damaged(good))))
+    except FormatError as error:
+        assert str(error)
+
+
+def of(size: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=size, max_size=size)
+
+
+uint16 = st.integers(0, 0xFFFF)
+attributes = st.builds(Attributes, flags=st.integers(0, 2**64 - 1), xfrm=st.integers(0, 2**64 - 1))
+bodies = st.builds(
+    ReportBody,
+    cpu_svn=of(16),
+    misc_select=of(4),
+    attributes=attributes,
+    mrenclave=of(32).map(MrEnclave),
+    mrsigner=of(32).map(MrSigner),
+    isvprodid=uint16,
+    isvsvn=uint16,
+    report_data=of(64),
+    isvextprodid=of(16),
+    isvfamilyid=of(16),
+    configid=of(64),
+    configsvn=uint16,
+    reserved=of(118),
+)
+targets = st.builds(
+    TargetInfo,
+    mrenclave=of(32).map(MrEnclave),
+    attributes=attributes,
+    misc_select=of(4),
+    configid=of(64),
+    configsvn=uint16,
+)
+extensions = st.builds(
+    PckExtension,
+    ppid=of(16),
+    components=st.tuples(*[st.integers(0, 255)] * 16),
+    pce_svn=uint16,
+    cpu_svn=of(16),
+    pce_id=of(2),
+    fmspc=of(6),
+    sgx_type=st.sampled_from(SgxType),
+)
+configurations = st.builds(
+    PlatformConfiguration,
+    dynamic_platform=st.booleans(),
+    cached_keys=st.booleans(),
+    smt_enabled=st.booleans(),
+)
+quotes = st.builds(
+    Quote,
+    signed=of(384).map(lambda report: WORLD.evidence[:48] + report),
+    signature=of(64),
+    attestation_key=of(64),
+    qe_report=of(384),
+    qe_report_signature=of(64),
+    qe_auth_data=st.binary(max_size=300),
+    certification_type=uint16,
+    certification_data=st.binary(max_size=300),
+)
+
+
+@given(body=bodies)
+def test_report_bodies_come_back(body: ReportBody) -> None:
+    assert len(body.to_bytes()) == 384
+    assert ReportBody.parse(body.to_bytes()) == body
+
+
+@given(body=bodies, key_id=of(32), mac=of(16))
+def test_reports_come_back(body: ReportBody, key_id: bytes, mac: bytes) -> None:
+    report = Report(body=body, key_id=key_id, mac=mac)
+    assert Report.parse(report.to_bytes()) == report
+
+
+@given(target=targets)
+def test_target_information_comes_back(target: TargetInfo) -> None:
+    assert len(target.to_bytes()) == 512
+    assert TargetInfo.parse(target.to_bytes()) == target
+
+
+@given(extension=extensions, instance=of(16), configuration=configurations)
+def test_pck_extensions_come_back(
+    extension: PckExtension, instance: bytes, configuration: PlatformConfiguration
+) -> None:
+    of_platform = replace(extension, platform_instance_id=instance, configuration=configuration)
+    assert PckExtension.parse(extension.to_der()) == extension
+    assert PckExtension.parse(of_platform.to_der()) == of_platform
+
+
+@given(quote=quotes)
+def test_quotes_come_back(quote: Quote) -> None:
+    assert Quote.parse(quote.to_bytes()) == quote
+    assert quote.header.to_bytes() + quote.report.to_bytes() == quote.signed
+
+
+@given(chain=st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=4).map(tuple))
+def test_certificate_chains_come_back(chain: tuple[bytes, ...]) -> None:
+    pem = encode_certificates(chain)
+    for ending in (pem, pem[:-1], pem + b"\x00"):
+        assert parse_certificates(ending, where="test") == chain
+
+
+@given(number=st.integers(0, 2**200))
+def test_der_integers_come_back(number: int) -> None:
+    element = der.parse(der.encode_integer(number), where="test")
+    assert der.integer_of(element, where="test") == number
+
+
+def test_a_quote_cut_at_any_byte_is_refused_by_name() -> None:
+    for size in range(len(WORLD.evidence)):
+        with pytest.raises(FormatError) as refusal:
+            Quote.parse(WORLD.evidence[:size])
+        assert refusal.value.subject in {
+            "quote header",
+            "quote header and report",
+            "size of the signature data",
+            "signature data",
+        }
+        assert refusal.value.got is not None
+
+
+@given(byte=st.integers(0, len(WORLD.evidence) - 1), bit=st.integers(0, 7))
+@settings(max_examples=300, deadline=None)
+def test_any_flipped_bit_of_a_good_quote_is_refused(byte: int, bit: int) -> None:
+    changed = bytearray(WORLD.evidence)
+    changed[byte] ^= 1 << bit
+    assert replace(WORLD, evidence=bytes(changed)).appraise().verdict is Verdict.CONTRAINDICATED
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Collateral)])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_any_flipped_bit_of_good_collateral_is_refused(name: str, data: st.DataObject) -> None:
+    changed = bytearray(getattr(WORLD.collateral, name))
+    byte = data.draw(st.integers(0, len(changed) - 1))
+    changed[byte] ^= 1 << data.draw(st.integers(0, 7))
+    world = replace(WORLD, collateral=replace(WORLD.collateral, **{name: bytes(changed)}))
+    assert world.appraise().verdict is Verdict.CONTRAINDICATED
+
+
+@given(evidence=st.one_of(st.binary(max_size=600), damaged(WORLD.evidence)))
+@settings(deadline=None)
+def test_appraisal_never_raises(evidence: bytes) -> None:
+    result = replace(WORLD, evidence=evidence).appraise()
+    assert result.verdict is Verdict.CONTRAINDICATED or evidence == WORLD.evidence
