@@ -35,6 +35,6 @@ def names_in_extension(data: bytes, top: str) -> tuple[str, ...]:
     """
     texts = {match.decode("ascii") for match in _C_STRING.findall(data)}
     candidates = {text for text in texts if "." in text or text in _BARE}
-    inside = re.compile(rb"(?<![A-Za-z0-9_.])" + re.escape(top.encode()) + rb"(?:\.[A-Za-z0-9_]+)+")
+    inside = re.compile(re.escape(top.encode()) + rb"(?:\.[A-Za-z0-9_]+)+")
     candidates |= {match.decode("ascii") for match in inside.findall(data)}
     return tuple(sorted(candidates))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +22,7 @@ from casemate.builder.closure.graph import Graph, Step
 from casemate.builder.closure.questions import find_questions, refuse_missing_imports
 from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
 from casemate.builder.closure.rules import load_rules
-from casemate.builder.closure.values import Compiler, ModuleSource, PythonClosure
+from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure
 from casemate.builder.contents import ImageFile, Reason, Rule
 from casemate.builder.layout import interpreter_path, site_packages, standard_library
 from casemate.errors import ClosureError
@@ -42,8 +43,9 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
     Raises:
         ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
             nothing; a private key is among the application's data.
-        ClosureError: A module of the application is not valid Python.
+        ClosureError: A module of the application is not valid Python, or the interpreter is newer than this one.
     """
+    _require_readable(sources.interpreter)
     interface = interface_of(project, sources.application)
     graph = new_graph(sources, load_rules(), interface)
     first = add_roots(graph, project, sources, interface)
@@ -59,6 +61,19 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
         considered=consider(sources.interpreter, sources.environment, files.taken),
         interface=interface,
     )
+
+
+def _require_readable(interpreter: Interpreter) -> None:
+    """Refuse code that the Python which runs Casemate may not be able to read."""
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if tuple(int(part) for part in interpreter.version.split(".")) > sys.version_info[:2]:
+        raise ClosureError(
+            f"code for Python {interpreter.version}",
+            expected="a Casemate that runs on that version or a newer one",
+            got=f"one that runs on {own}",
+            where=str(interpreter.executable),
+            hint=f"install Casemate with Python {interpreter.version}, or build with --python for {own}",
+        )
 
 
 def _grow(graph: Graph, project: Project, sources: Sources, distributions: tuple[Distribution, ...]) -> None:

@@ -1,0 +1,367 @@
+"""Which files go with the modules, and which never do."""
+
+import dataclasses
+import os
+import sys
+
+import pytest
+
+from casemate.builder.closure import Question
+from casemate.builder.contents import Reason, Rule
+from casemate.errors import ClosureError, ProjectError
+
+SITE = "/opt/python/lib/python3.11/site-packages"
+LIB = "/opt/python/lib/python3.11"
+
+
+def refusal(world, more="", **options):
+    with pytest.raises((ProjectError, ClosureError)) as caught:
+        world.closure(more, **options)
+    return f"{caught.value}\nhint: {caught.value.hint}"
+
+
+def test_data_of_a_package_that_is_reached_is_taken(world):
+    world.distribution(
+        "pkg-1.0",
+        {
+            "pkg/__init__.py": "",
+            "pkg/cacert.pem": "x",
+            "pkg/templates/a.html": "x",
+            "pkg/data/deep/b.json": "{}",
+            "pkg/_c.pyi": "",
+            "pkg/_c.pyx": "",
+            "pkg/lib.a": "",
+            "pkg/include/x.txt": "",
+            "pkg/tests/data.txt": "",
+            "pkg/py.typed": "",
+            "pkg/LICENSE.txt": "",
+            "pkg/sub/__init__.py": "",
+            "pkg/sub/data.txt": "",
+            "pkg/old.so.1": "",
+        },
+    )
+    world.app({"web.py": "import pkg\napp = 1"})
+    found = {path for path in world.files() if path.startswith(f"{SITE}/pkg/")}
+    assert found == {
+        f"{SITE}/pkg/__init__.pyc",
+        f"{SITE}/pkg/cacert.pem",
+        f"{SITE}/pkg/templates/a.html",
+        f"{SITE}/pkg/data/deep/b.json",
+    }
+
+
+def test_templates_and_static_files_of_the_application_are_taken(world):
+    world.app(
+        {
+            "web/__init__.py": "app = 1",
+            "web/templates/a.html": "x",
+            "web/static/a.css": "x",
+            "web/notes.db": "x",
+            "web/.env": "SECRET=1",
+            "web/README.md": "x",
+            "web/tests/test_web.py": "x",
+            "web/__pycache__/web.cpython-311.pyc": "x",
+            "tests/test_web.py": "x",
+            "casemate.toml": "x",
+            "uv.lock": "x",
+            "pyproject.toml": "x",
+            ".git/config": "x",
+            ".venv/pyvenv.cfg": "x",
+        }
+    )
+    found = {path for path in world.files() if path.startswith("/app/")}
+    assert found == {"/app/web/__init__.pyc", "/app/web/templates/a.html", "/app/web/static/a.css"}
+
+
+def test_templates_beside_a_module_without_a_package_are_taken(world):
+    world.app({"web.py": "app = 1", "templates/a.html": "x", "static/a.css": "x", "other/a.txt": "x"})
+    files = world.files()
+    assert {"/app/templates/a.html", "/app/static/a.css"} <= set(files)
+    assert "/app/other/a.txt" not in files
+
+
+def test_a_private_key_among_the_data_is_refused(world):
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+    world.app({"web/__init__.py": "app = 1", "web/tls.pem": key})
+    assert refusal(world) == (
+        "private key in the application's files: expected nothing secret in an image (/app/web/tls.pem)\n"
+        "hint: move it out of the package; [secrets] delivers it to the enclave after attestation"
+    )
+
+
+def test_metadata_of_every_distribution_that_is_reached_is_taken(world):
+    world.distribution("pkg-1.0", {"pkg.py": ""}, entry_points="[x]\ny = pkg:z\n")
+    world.distribution("other-1.0", {"other.py": ""})
+    world.app({"web.py": "import pkg\napp = 1"})
+    files = world.files()
+    assert files[f"{SITE}/pkg-1.0.dist-info/METADATA"].reason == Reason(
+        rule=Rule.METADATA, of=f"{SITE}/pkg.pyc", detail="metadata of pkg"
+    )
+    assert f"{SITE}/pkg-1.0.dist-info/entry_points.txt" in files
+    assert f"{SITE}/pkg-1.0.dist-info/RECORD" not in files
+    assert f"{SITE}/other-1.0.dist-info/METADATA" not in files
+
+
+def test_a_pattern_takes_files_and_modules(world):
+    world.app(
+        {"web.py": "app = 1", "data/x.csv": "", "data/deep/y.csv": "", "plugins/p.py": "import json", "z.csv": ""}
+    )
+    files = world.files('[closure]\ninclude = ["data/**/*.csv", "plugins/*.py"]')
+    assert {"/app/data/x.csv", "/app/data/deep/y.csv", "/app/plugins/p.pyc", f"{LIB}/json/__init__.pyc"} <= set(files)
+    assert not {"/app/z.csv", "/app/plugins/p.py"} & set(files)
+    assert files["/app/data/x.csv"].reason.rule is Rule.INCLUDED
+
+
+def test_a_module_can_be_included_by_name(world):
+    world.app({"web.py": "app = 1"})
+    assert f"{LIB}/json/tool.pyc" in world.files('[closure]\ninclude = ["module:json.tool"]')
+
+
+@pytest.mark.parametrize("pattern", ["nothing/*.csv", "casemate.toml", "uv.lock", ".env", "*.db/**"])
+def test_a_pattern_that_names_nothing_is_refused(world, pattern):
+    world.app({"web.py": "app = 1", "casemate.toml": "x", "uv.lock": "x", ".env": "x"})
+    assert refusal(world, f'[closure]\ninclude = ["{pattern}"]') == (
+        f'include "{pattern}": expected a pattern that names a file, got none (casemate.toml: closure.include)\n'
+        "hint: patterns are relative to app.source; ** stands for any number of folders"
+    )
+
+
+def test_a_module_to_include_that_does_not_exist_is_refused(world):
+    world.app({"web.py": "app = 1"})
+    assert refusal(world, '[closure]\ninclude = ["module:no.such"]').startswith(
+        'include "module:no.such": expected a module that can be imported, got none'
+    )
+
+
+def test_no_module_is_there_both_as_source_and_as_bytecode(world):
+    world.distribution("pkg-1.0", {"pkg/__init__.py": "from . import part", "pkg/part.py": ""})
+    world.app({"web.py": "import pkg\napp = 1"})
+    for more in ("", '[closure]\nsource = ["pkg"]', '[closure]\nmode = "distribution"'):
+        paths = set(world.files(more))
+        assert not [path for path in paths if path.endswith(".py") and f"{path}c" in paths]
+
+
+def test_a_package_that_is_named_is_shipped_as_source(world):
+    world.distribution("pkg-1.0", {"pkg/__init__.py": "from . import part", "pkg/part.py": "x = 1"})
+    world.app({"web.py": "import pkg\napp = 1"})
+    files = world.files('[closure]\nsource = ["pkg"]')
+    assert files[f"{SITE}/pkg/part.py"].read() == b"x = 1"
+    assert f"{SITE}/pkg/part.pyc" not in files
+    assert "/app/web.pyc" in files
+
+
+def test_an_application_that_reads_its_own_source_is_shipped_as_source(world):
+    source = "import inspect\nimport json\n\ndef app(e, s): return inspect.getsource(app)"
+    world.app({"web/__init__.py": "from .serve import app", "web/serve.py": source})
+    files = world.files()
+    assert {"/app/web/__init__.py", "/app/web/serve.py"} <= set(files)
+    assert not {"/app/web/__init__.pyc", "/app/web/serve.pyc"} & set(files)
+
+
+def test_tracebacks_name_the_source_as_the_enclave_would_see_it(world):
+    world.app({"web/__init__.py": "app = 1"})
+    world.closure()
+    assert "/app/web/__init__.py" in {source.path for source in world.compiled}
+
+
+def test_a_whole_distribution_is_taken_without_tests_and_headers(world):
+    world.distribution(
+        "pkg-1.0",
+        {
+            "pkg/__init__.py": "",
+            "pkg/unused.py": "import json.tool",
+            "pkg/tests/test_pkg.py": "",
+            "pkg/include/pkg.h": "",
+            "pkg/x.pyi": "",
+            "pkg/x.a": "",
+            "pkg/other/data.bin": "",
+            "pkg/_c.abi3.so": "",
+            "pkg.libs/libz.so.1": "",
+            "../../bin/pkg": "",
+        },
+    )
+    world.app({"web.py": "import pkg\napp = 1"})
+    files = world.files('[closure]\nmode = "distribution"')
+    assert {path for path in files if path.startswith(f"{SITE}/pkg")} == {
+        f"{SITE}/pkg/__init__.pyc",
+        f"{SITE}/pkg/unused.pyc",
+        f"{SITE}/pkg/other/data.bin",
+        f"{SITE}/pkg/_c.abi3.so",
+        f"{SITE}/pkg-1.0.dist-info/METADATA",
+    }
+    assert f"{LIB}/json/tool.pyc" in files
+
+
+def test_everything_is_considered_and_what_is_left_out_is_named(world):
+    world.distribution("other-1.0", {"other.py": "1234"})
+    world.app({"web.py": "app = 1"})
+    closure = world.closure()
+    left = closure.considered.left_out
+    assert f"{SITE}/other.py" in left
+    assert f"{LIB}/test/__init__.py" in left
+    assert f"{LIB}/encodings/__init__.py" not in left
+    assert f"{SITE}/cheroot/__init__.py" not in left
+    assert list(left) == sorted(left)
+    count = sum(len(names) for folder in ("stdlib", "env") for _, _, names in os.walk(world.root / folder))
+    assert closure.considered.files == count + 1
+
+
+def test_packages_installed_into_the_interpreter_itself_are_not_considered(world):
+    world.app({"web.py": "app = 1"})
+    before = world.closure().considered
+    place = world.root / "stdlib/site-packages"
+    place.mkdir()
+    (place / "pip.py").write_text("x")
+    assert world.closure().considered == before
+
+
+def test_an_interpreter_that_looks_elsewhere_is_told_where_the_distributions_are(world):
+    world.app({"web.py": "app = 1"})
+    world.interpreter = dataclasses.replace(world.interpreter, finds_site_packages=False)
+    assert world.files()[f"{LIB}/sitecustomize.py"].content == f'import site\n\nsite.addsitedir("{SITE}")\n'.encode()
+
+
+def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entries(world, second_world):
+    files = {f"pkg/m{n}.py": "" for n in range(20)}
+    source = "".join(f"from . import m{n}\n" for n in range(20))
+    world.distribution("pkg-1.0", {"pkg/__init__.py": source, **files})
+    second_world.distribution("pkg-1.0", {**dict(reversed(files.items())), "pkg/__init__.py": source})
+    for one in (world, second_world):
+        one.app({"web.py": "import pkg\napp = 1"})
+    first, second = world.closure(), second_world.closure()
+    assert [(f.path, f.read(), f.reason) for f in first.files] == [
+        (f.path, f.read(), f.reason) for f in second.files
+    ]
+    assert first.considered.left_out == second.considered.left_out
+
+
+@pytest.mark.parametrize(
+    ("files", "app", "expected"),
+    [
+        (
+            {"web.py": ""},
+            'serve = "other:app"\ninterface = "wsgi"',
+            "entry point: expected a module other that can be imported, got none in app.source and in the "
+            "requirements (casemate.toml: app.serve)\n"
+            "hint: app.source is the folder in which Python would look for the module",
+        ),
+        (
+            {"web.py": "application = 1"},
+            'serve = "web:app"\ninterface = "wsgi"',
+            "entry point: expected a name app in module web, got none (casemate.toml: app.serve)\n"
+            "hint: web.py has to define it at its top level",
+        ),
+        (
+            {"web.py": "import sanic\napp = 1"},
+            'serve = "web:app"\ninterface = "wsgi"',
+            "import sanic: expected a module of the application, of its requirements or of the standard "
+            "library, got none (web.py:1)\n"
+            "hint: add what provides it to the requirements, and lock them again",
+        ),
+        (
+            {"web/__init__.py": "from .a import app", "web/a.py": "import sanic\napp = 1"},
+            'serve = "web:app"\ninterface = "wsgi"',
+            "import sanic: expected a module of the application, of its requirements or of the standard "
+            "library, got none (web/a.py:1)\n"
+            "hint: add what provides it to the requirements, and lock them again",
+        ),
+        (
+            {"web.py": "app = (1"},
+            'serve = "web:app"\ninterface = "wsgi"',
+            "application's code: expected valid Python, got '(' was never closed (<unknown>, line 1) (/app/web.py)"
+            "\nhint: mend it, or run Casemate with the Python version that it is written for",
+        ),
+        (
+            {"web.py": "app = make()"},
+            'serve = "web:app"',
+            'interface of "web:app": expected a WSGI or ASGI application that reading the code recognises '
+            "(casemate.toml: app.serve)\n"
+            'hint: say which it is: interface = "wsgi" (Flask, Django) or interface = "asgi" (FastAPI)',
+        ),
+        (
+            {"web.py": ""},
+            'command = ["python", "other.py"]',
+            "entry point: expected a file other.py in app.source, got none (casemate.toml: app.command)\nhint: None",
+        ),
+    ],
+    ids=["module", "name", "import", "import of a submodule", "syntax", "interface", "script"],
+)
+def test_an_entry_point_that_does_not_import_is_refused(world, files, app, expected):
+    world.app(files)
+    assert refusal(world, app=app) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "try:\n    import sanic\nexcept ImportError:\n    sanic = None",
+        "def f():\n    import sanic",
+        "import sys\nif sys.platform == 'win32':\n    import sanic",
+        "if unknown():\n    import sanic",
+        "import contextlib\nwith contextlib.suppress(ImportError):\n    import sanic",
+    ],
+    ids=["guarded", "lazy", "other platform", "undecided", "suppressed"],
+)
+def test_an_optional_import_may_be_missing(world, source):
+    (world.root / "stdlib/contextlib.py").write_text("")
+    world.app({"web.py": f"{source}\napp = 1"})
+    assert "/app/web.pyc" in world.files()
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from json import *", "def __getattr__(name): ...", "if x():\n    app = 1", "for app in (): ...", "import json as app"],
+    ids=["star", "any name", "in a branch", "loop", "import"],
+)
+def test_a_name_that_the_module_may_define_is_accepted(world, source):
+    world.app({"web.py": source})
+    assert "/app/web.pyc" in world.files()
+
+
+def test_a_program_is_an_entry_point_with_its_main_block(world):
+    source = "if __name__ == '__main__':\n    import json"
+    world.app({"web.py": source, "pkg/__init__.py": "", "pkg/__main__.py": source})
+    for command, entry in (
+        ('["python", "-m", "web"]', "/app/web.pyc"),
+        ('["python", "web.py"]', "/app/web.pyc"),
+        ('["python", "-m", "pkg"]', "/app/pkg/__main__.pyc"),
+    ):
+        files = world.files(app=f"command = {command}")
+        assert {entry, f"{LIB}/json/__init__.pyc"} <= set(files)
+        assert world.closure(app=f"command = {command}").interface is None
+
+
+def test_an_import_that_only_the_running_code_knows_becomes_a_question(world):
+    source = "import importlib\n\ndef load(name):\n    return importlib.import_module(name)\n"
+    world.app({"web/__init__.py": "app = 1\nfrom . import plugins", "web/plugins.py": source})
+    assert world.closure().questions == (
+        Question(
+            where="web/plugins.py:4",
+            question="which modules does importlib.import_module(name) import?",
+            line='[closure] include = ["web/*.py"]',
+        ),
+    )
+    assert world.closure('[closure]\ninclude = ["web/*.py"]').questions == ()
+
+
+def test_a_library_is_not_asked_about(world):
+    world.distribution("pkg-1.0", {"pkg.py": "import importlib\ndef f(n): importlib.import_module(n)"})
+    world.app({"web.py": "import pkg\napp = 1"})
+    assert world.closure().questions == ()
+
+
+def test_a_library_s_file_that_is_not_python_is_left_out(world):
+    world.distribution("pkg-1.0", {"pkg/__init__.py": "def f():\n    from . import old", "pkg/old.py": "print 1"})
+    world.app({"web.py": "import pkg\napp = 1"})
+    assert f"{SITE}/pkg/old.pyc" not in world.files()
+
+
+def test_an_interpreter_newer_than_the_one_that_reads_is_refused(world):
+    world.app({"web.py": "app = 1"})
+    world.interpreter = dataclasses.replace(world.interpreter, version="3.99", release="3.99.0")
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert refusal(world) == (
+        "code for Python 3.99: expected a Casemate that runs on that version or a newer one, "
+        f"got one that runs on {own} ({world.interpreter.executable})\n"
+        f"hint: install Casemate with Python 3.99, or build with --python for {own}"
+    )
