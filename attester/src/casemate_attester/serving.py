@@ -29,7 +29,7 @@ from casemate_attester.ratls import Identity
 __all__ = ["describe", "load_callable", "run_application", "run_command", "server_context"]
 
 #: Connections that wait to be accepted.
-BACKLOG = 128
+_BACKLOG = 128
 _REHEARSE = "run the application without an enclave, or in `casemate rehearse`, to see the whole error"
 
 
@@ -172,7 +172,14 @@ def run_application(
         if application.interface is Interface.WSGI:
             from casemate_attester.wsgi_server import serve_wsgi  # noqa: PLC0415 - imports cheroot
 
-            serve_wsgi(target, listener, threads=listen.threads, context=context, announce=announce)
+            serve_wsgi(
+                target,
+                listener,
+                threads=listen.threads,
+                backlog=_BACKLOG,
+                context=context,
+                announce=announce,
+            )
         else:
             from casemate_attester.asgi_server import serve_asgi  # noqa: PLC0415 - imports uvicorn
 
@@ -183,7 +190,7 @@ def _listener(listen: Listen) -> socket.socket:
     """A socket that listens."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
-        listener = socket.create_server((listen.host, listen.port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ApplicationError(
             "server",

@@ -9,8 +9,6 @@ from cheroot import errors, wsgi
 from cheroot.makefile import MakeFile
 from cheroot.ssl import Adapter
 
-from casemate_attester.serving import BACKLOG
-
 __all__ = ["serve_wsgi"]
 
 #: Seconds for requests that are under way when the workload is told to end; Kubernetes waits for 30.
@@ -22,6 +20,7 @@ def serve_wsgi(
     listener: socket.socket,
     *,
     threads: int,
+    backlog: int,
     context: ssl.SSLContext,
     announce: Callable[[], None],
 ) -> None:
@@ -31,6 +30,7 @@ def serve_wsgi(
         application: The WSGI callable.
         listener: A listening socket.
         threads: How many requests are worked on at once.
+        backlog: Connections that wait to be accepted.
         context: TLS; this function sets its socket class.
         announce: Called once, when connections are accepted.
     """
@@ -41,7 +41,7 @@ def serve_wsgi(
         numthreads=threads,
         max=threads,
         server_name="localhost",
-        request_queue_size=BACKLOG,
+        request_queue_size=backlog,
         shutdown_timeout=_SHUTDOWN,
     )
     server.listener = listener
