@@ -77,15 +77,15 @@ class GramineInstallation:
         )
 
 
-def find_gramine(prefix: Path | None) -> GramineInstallation | None:
-    """The Gramine below ``prefix``; without a prefix, the first in the usual places, if any.
+def find_gramine(prefix: Path | None, usual: tuple[Path, ...] = USUAL_PREFIXES) -> GramineInstallation | None:
+    """The Gramine below ``prefix``; without a prefix, the first below one of ``usual``, if any.
 
     Raises:
-        ToolchainError: What is there cannot be used.
+        ToolchainError: There is none below ``prefix``, or what is there cannot be used.
     """
     if prefix is not None:
         return GramineInstallation.at(prefix)
-    for place in USUAL_PREFIXES:
+    for place in usual:
         if _library_folder(place) is not None:
             return GramineInstallation.at(place)
     return None

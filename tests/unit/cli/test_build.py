@@ -1,0 +1,70 @@
+"""``casemate build`` and ``casemate explain`` at their edges; whole builds are scenarios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casemate.cli.main import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        pytest.param(
+            ["build", "FOLDER", "-o", "FOLDER/b", "--from", "docker://x"],
+            "error: source: expected host, got docker://x (--from)\n"
+            "hint: leave --from out: the interpreter of this machine and the locked requirements are taken\n",
+            2,
+            id="another source",
+        ),
+        pytest.param(
+            ["build", "FOLDER", "-o", "FOLDER/b", "--gramine", "FOLDER"],
+            "error: Gramine: expected lib/x86_64-linux-gnu/gramine/sgx/libpal.so below the prefix, got none"
+            " (FOLDER)\n"
+            "hint: install the package gramine, or name the prefix that was given to meson\n",
+            1,
+            id="no gramine",
+        ),
+        pytest.param(
+            ["explain", "FOLDER", "notes"],
+            "error: bundle: expected a folder that casemate build made, got another folder (FOLDER)\n"
+            "hint: make one with: casemate build DIR -o BUNDLE\n",
+            2,
+            id="no bundle",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, code: int
+) -> None:
+    assert run([argument.replace("FOLDER", str(tmp_path)) for argument in arguments]) == code
+    captured = capsys.readouterr()
+    assert captured.err == message.replace("FOLDER", str(tmp_path))
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_casemate_toml_is_told_about_init(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["build", str(tmp_path), "-o", str(tmp_path / "b")]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"error: casemate.toml: expected a file, got No such file or directory ({tmp_path}/casemate.toml)\n"
+        f"hint: make one with: casemate init {tmp_path}\n"
+    )
+
+
+def test_a_secret_in_the_environment_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "casemate.toml").write_text(
+        '[app]\nname = "n"\nserve = "n:app"\nrequirements = ""\n[env]\nDB_PASSWORD = "hunter2"\n'
+    )
+    run(["build", str(tmp_path), "-o", str(tmp_path / "b")])
+
+    error = capsys.readouterr().err
+    assert (
+        "warning: [env] DB_PASSWORD looks like a secret, and everyone who has the image can read it;"
+        " deliver it by [secrets].\n"
+    ) in error
+    assert "hunter2" not in error
