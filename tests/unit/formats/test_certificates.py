@@ -225,3 +225,60 @@ def test_another_crl_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(FormatError) as refusal:
         RevocationList.parse(data)
     assert str(refusal.value) == message
+
+
+def rebuilt(data: bytes, fields: list[bytes]) -> bytes:
+    """A certificate or CRL with other signed fields, under the same signature."""
+    _, algorithm, signature = der.children(der.parse(data, where="test"), where="test")
+    return der.encode(der.SEQUENCE, der.encode(der.SEQUENCE, *fields), algorithm.encoded, signature.encoded)
+
+
+def fields_of(data: bytes) -> list[bytes]:
+    content = der.children(der.parse(data, where="test"), where="test")[0]
+    return [field.encoded for field in der.children(content, where="test")]
+
+
+def test_a_crl_without_an_end_is_refused() -> None:
+    data = crl(x509.CRLNumber(1), AKI, revoked=(3,))
+    fields = fields_of(data)
+    del fields[4]
+    with pytest.raises(FormatError) as refusal:
+        RevocationList.parse(rebuilt(data, fields))
+    assert str(refusal.value) == "CRL: expected nextUpdate, got none"
+
+
+def extension(oid: str, *rest: bytes) -> bytes:
+    return der.encode(der.SEQUENCE, der.encode_oid(oid), *rest)
+
+
+EMPTY = der.encode(der.OCTET_STRING)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ((), "certificate: expected one list of extensions, got 0"),
+        (
+            (der.encode(der.SEQUENCE), der.encode(der.SEQUENCE)),
+            "certificate: expected one list of extensions, got 2",
+        ),
+        (
+            (der.encode(der.SEQUENCE, extension("1.2.3", EMPTY), extension("1.2.3", EMPTY)),),
+            "certificate: expected well-formed extensions, each once, got 06022a03",
+        ),
+        (
+            (der.encode(der.SEQUENCE, extension("1.2.3")),),
+            "certificate: expected well-formed extensions, each once, got 06022a03",
+        ),
+        (
+            (der.encode(der.SEQUENCE, extension("1.2.3", b"\x01\x01\xff", EMPTY, EMPTY)),),
+            "certificate: expected well-formed extensions, each once, got 06022a03",
+        ),
+    ],
+)
+def test_a_malformed_list_of_extensions_is_refused(content: tuple[bytes, ...], message: str) -> None:
+    data = certificate(*LEAF)
+    fields = [*fields_of(data)[:-1], der.encode(0xA3, *content)]
+    with pytest.raises(FormatError) as refusal:
+        Certificate.parse(rebuilt(data, fields))
+    assert str(refusal.value) == message
