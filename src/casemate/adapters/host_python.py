@@ -75,7 +75,7 @@ def _facts(executable: Path) -> dict[str, Any]:
     try:
         # The user's environment stays: a shim needs it to choose a version.
         done = subprocess.run(command, capture_output=True, timeout=_DESCRIBE_SECONDS, check=False)
-        got = _last_line(done.stderr.decode(errors="replace"))
+        got = _last_line(done.stderr.decode(errors="replace"), otherwise="another program")
         facts: dict[str, Any] = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         raise ToolchainError(
@@ -130,7 +130,8 @@ def compile_modules(interpreter: Interpreter, sources: Sequence[ModuleSource]) -
         ToolchainError: The interpreter failed.
     """
     request = json.dumps([[str(source.host), source.path] for source in sources]).encode()
-    command = [str(interpreter.executable), "-I", "-S", "-B", "-X", "utf8", str(_COMPILE)]
+    # Not -I, which would ignore PYTHONHASHSEED; the environment is ours, so -P and -s isolate as well.
+    command = [str(interpreter.executable), "-P", "-s", "-S", "-B", "-X", "utf8", str(_COMPILE)]
     try:
         done = subprocess.run(
             command, input=request, capture_output=True, timeout=_COMPILE_SECONDS, check=False, env=_CLEAN
@@ -162,9 +163,9 @@ def _pycs(data: bytes) -> list[bytes | None]:
     return pycs
 
 
-def _last_line(text: str) -> str:
+def _last_line(text: str, otherwise: str = "no message") -> str:
     lines = text.strip().splitlines()
-    return lines[-1] if lines else "no message"
+    return lines[-1] if lines else otherwise
 
 
 def install_environment(

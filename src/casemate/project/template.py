@@ -115,7 +115,7 @@ def _mounts(draft: Draft) -> list[str]:
 
 def _secrets(draft: Draft) -> list[str]:
     lines = [
-        "# What the enclave gets from the broker after it has proven what it is: a file, a variable, env:NAME,",
+        "# What the enclave gets from the broker when it has proven what it is: a file, a variable env:NAME,",
         "# or the key of an encrypted folder (/dev/attestation/keys/NAME). Right: its name at the broker.",
         "[secrets]",
     ]

@@ -1,5 +1,7 @@
 """casemate.toml: its defaults, and each refusal with its words."""
 
+from typing import Any
+
 import pytest
 
 from casemate.errors import ProjectError
@@ -23,17 +25,17 @@ APP = '[app]\nname = "notes"\nserve = "notes:app"\n'
 BROKER = '[broker]\nurl = "https://broker.internal:8080"\nca = "ca.pem"\n'
 
 
-def parse(text):
+def parse(text: str) -> Any:
     return parse_project(text.encode(), "casemate.toml")
 
 
-def refusal(text):
+def refusal(text: str) -> Any:
     with pytest.raises(ProjectError) as caught:
         parse(text)
     return str(caught.value), caught.value.hint
 
 
-def test_every_default():
+def test_every_default() -> None:
     assert parse(APP) == Project(
         app=App(
             name="notes",
@@ -62,7 +64,7 @@ def test_every_default():
     )
 
 
-def test_every_key():
+def test_every_key() -> None:
     text = """
 [app]
 name = "notes"
@@ -126,10 +128,14 @@ replicas = 2
         ),
         secrets=(
             Secret(
-                destination="/dev/attestation/keys/db", kind=Destination.ENCLAVE_KEY, resource="kbs:///a/b/c.d"
+                destination="/dev/attestation/keys/db",
+                kind=Destination.ENCLAVE_KEY,
+                resource="kbs:///a/b/c.d",
             ),
             Secret(
-                destination="/run/secrets/db-key", kind=Destination.FILE, resource="kbs:///default/notes/db-key"
+                destination="/run/secrets/db-key",
+                kind=Destination.FILE,
+                resource="kbs:///default/notes/db-key",
             ),
             Secret(destination="env:TOKEN", kind=Destination.VARIABLE, resource="kbs:///default/notes/token"),
         ),
@@ -138,14 +144,15 @@ replicas = 2
     )
 
 
-def test_an_application_without_requirements_says_so():
+def test_an_application_without_requirements_says_so() -> None:
     assert parse(APP + 'requirements = ""').app.requirements is None
 
 
 @pytest.mark.parametrize(
-    "command", [["python", "-m", "notes"], ["python3.12", "-m", "notes.web", "--x"], ["python3", "run/web.py", "x"]]
+    "command",
+    [["python", "-m", "notes"], ["python3.12", "-m", "notes.web", "--x"], ["python3", "run/web.py", "x"]],
 )
-def test_a_command_is_python(command):
+def test_a_command_is_python(command: Any) -> None:
     text = "[app]\nname = 'n'\ncommand = " + repr(command)
     assert parse(text).app.command == tuple(command)
 
@@ -190,7 +197,11 @@ def test_a_command_is_python(command):
         ),
         (APP + "port = 65536", "port: expected 1 to 65535, got 65536 (casemate.toml: app.port)", None),
         (APP + "port = 0", "port: expected 1 to 65535, got 0 (casemate.toml: app.port)", None),
-        (APP + "port = true", "type of port: expected a number, got true or false (casemate.toml: app.port)", None),
+        (
+            APP + "port = true",
+            "type of port: expected a number, got true or false (casemate.toml: app.port)",
+            None,
+        ),
         (
             "[app]\nserve = 'a:b'",
             'missing key "name" (casemate.toml: app.name)',
@@ -198,7 +209,10 @@ def test_a_command_is_python(command):
         ),
         (
             "[app]\nname = 'My App'\nserve = 'a:b'",
-            'name: expected small letters, digits and hyphens, at most 63, got "My App" (casemate.toml: app.name)',
+            (
+                'name: expected small letters, digits and hyphens, at most 63, got "My '
+                'App" (casemate.toml: app.name)'
+            ),
             None,
         ),
         (
@@ -218,19 +232,27 @@ def test_a_command_is_python(command):
         ),
         (
             "[app]\nname = 'n'\ncommand = ['gunicorn', 'x']",
-            'command: expected ["python", "-m", "module", …] or ["python", "script.py", …], got "gunicorn x" '
-            "(casemate.toml: app.command)",
+            (
+                'command: expected ["python", "-m", "module", …] or ["python", '
+                '"script.py", …], got "gunicorn x" '
+                "(casemate.toml: app.command)"
+            ),
             "the application runs in the process that attested, and that is a Python interpreter",
         ),
         (
             APP + 'source = "../other"',
-            'source: expected a path inside the folder of casemate.toml, got "../other" (casemate.toml: app.source)',
+            (
+                "source: expected a path inside the folder of casemate.toml, got "
+                '"../other" (casemate.toml: app.source)'
+            ),
             None,
         ),
         (
             APP + '[closure]\ninclude = ["/etc/*"]',
-            'include: expected a pattern inside app.source, or "module:NAME", got "/etc/*" '
-            "(casemate.toml: closure.include)",
+            (
+                'include: expected a pattern inside app.source, or "module:NAME", got "/etc/*" '
+                "(casemate.toml: closure.include)"
+            ),
             None,
         ),
         (
@@ -245,12 +267,18 @@ def test_a_command_is_python(command):
         ),
         (
             APP + "[enclave]\nsize = 536870912",
-            'size as a size: expected a text such as "512M" or "1G", got a number (casemate.toml: enclave.size)',
+            (
+                'size as a size: expected a text such as "512M" or "1G", got a number '
+                "(casemate.toml: enclave.size)"
+            ),
             None,
         ),
         (
             APP + '[enclave]\nsize = "512MB"',
-            'size as a size: expected a text such as "512M" or "1G", got "512MB" (casemate.toml: enclave.size)',
+            (
+                'size as a size: expected a text such as "512M" or "1G", got "512MB" '
+                "(casemate.toml: enclave.size)"
+            ),
             None,
         ),
         (
@@ -275,8 +303,10 @@ def test_a_command_is_python(command):
         ),
         (
             APP + '[env]\nLD_PRELOAD = "x"',
-            'name of a variable: expected one that is left to the application, got "LD_PRELOAD" '
-            "(casemate.toml: env.LD_PRELOAD)",
+            (
+                'name of a variable: expected one that is left to the application, got "LD_PRELOAD" '
+                "(casemate.toml: env.LD_PRELOAD)"
+            ),
             "Casemate sets it from what it has put into the image",
         ),
         (
@@ -296,26 +326,36 @@ def test_a_command_is_python(command):
         ),
         (
             APP + BROKER + '[secrets]\n"/run/secrets/k" = "kbs:///a/b"',
-            'resource: expected "kbs:///repository/type/tag", got "kbs:///a/b" '
-            "(casemate.toml: secrets./run/secrets/k)",
+            (
+                'resource: expected "kbs:///repository/type/tag", got "kbs:///a/b" '
+                "(casemate.toml: secrets./run/secrets/k)"
+            ),
             None,
         ),
         (
             APP + BROKER + '[secrets]\n"/run/secrets/k" = "kbs:///a/../c"',
-            'resource: expected "kbs:///repository/type/tag", got "kbs:///a/../c" '
-            "(casemate.toml: secrets./run/secrets/k)",
+            (
+                'resource: expected "kbs:///repository/type/tag", got "kbs:///a/../c" '
+                "(casemate.toml: secrets./run/secrets/k)"
+            ),
             None,
         ),
         (
             APP + BROKER + '[secrets]\n"run/k" = "kbs:///a/b/c"',
-            'destination of a secret: expected an absolute path such as "/run/secrets/db-key", got "run/k" '
-            "(casemate.toml: secrets.run/k)",
+            (
+                "destination of a secret: expected an absolute path such as "
+                '"/run/secrets/db-key", got "run/k" '
+                "(casemate.toml: secrets.run/k)"
+            ),
             "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME",
         ),
         (
             APP + BROKER + '[secrets]\n"/app/k" = "kbs:///a/b/c"',
-            'destination of a secret: expected a folder that is not part of the measured image, got "/app/k" '
-            "(casemate.toml: secrets./app/k)",
+            (
+                "destination of a secret: expected a folder that is not part of the "
+                'measured image, got "/app/k" '
+                "(casemate.toml: secrets./app/k)"
+            ),
             None,
         ),
         (
@@ -325,20 +365,27 @@ def test_a_command_is_python(command):
         ),
         (
             APP + BROKER + '[secrets]\n"/dev/attestation/keys/_sgx_x" = "kbs:///a/b/c"',
-            'name of a key: expected letters, digits, dots and hyphens, got "_sgx_x" '
-            "(casemate.toml: secrets./dev/attestation/keys/_sgx_x)",
+            (
+                'name of a key: expected letters, digits, dots and hyphens, got "_sgx_x" '
+                "(casemate.toml: secrets./dev/attestation/keys/_sgx_x)"
+            ),
             None,
         ),
         (
             APP + '[mounts]\n"/x" = "disk"',
-            'mount: expected "tmpfs" or { encrypted = "KEY", host = "/folder" }, got "disk" '
-            "(casemate.toml: mounts./x)",
+            (
+                'mount: expected "tmpfs" or { encrypted = "KEY", host = "/folder" }, got "disk" '
+                "(casemate.toml: mounts./x)"
+            ),
             None,
         ),
         (
             APP + '[mounts]\n"/x" = { encrypted = "k", host = "/y" }',
-            "key of an encrypted folder: expected a key that [secrets] delivers, _sgx_mrenclave or _sgx_mrsigner, "
-            'got "k" (casemate.toml: mounts."/x".encrypted)',
+            (
+                "key of an encrypted folder: expected a key that [secrets] delivers, "
+                "_sgx_mrenclave or _sgx_mrsigner, "
+                'got "k" (casemate.toml: mounts."/x".encrypted)'
+            ),
             'add "/dev/attestation/keys/k" = "kbs:///…" to [secrets]',
         ),
         (
@@ -363,11 +410,11 @@ def test_a_command_is_python(command):
         ),
     ],
 )
-def test_a_mistake_is_refused_with_its_place(text, message, hint):
+def test_a_mistake_is_refused_with_its_place(text: str, message: str, hint: str | None) -> None:
     assert refusal(text) == (message, hint)
 
 
-def test_what_is_not_toml_is_refused():
+def test_what_is_not_toml_is_refused() -> None:
     message, _ = refusal("[app")
     assert message.startswith("not a TOML document: got ")
     with pytest.raises(ProjectError, match=r"^encoding of the file: expected UTF-8, got byte 0xff \(x\)$"):

@@ -43,7 +43,7 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
     Raises:
         ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
             nothing; a private key is among the application's data.
-        ClosureError: A module of the application is not valid Python, or the interpreter is newer than this one.
+        ClosureError: A module of the application is not valid Python, or the interpreter is too new.
     """
     _require_readable(sources.interpreter)
     interface = interface_of(project, sources.application)

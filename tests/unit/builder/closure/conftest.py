@@ -32,7 +32,9 @@ STDLIB = {
 }
 ATTESTER = {
     "__init__.py": "",
-    "__main__.py": "def main():\n from casemate_attester import wsgi_server\n from casemate_attester import asgi_server",
+    "__main__.py": (
+        "def main():\n from casemate_attester import wsgi_server\n from casemate_attester import asgi_server"
+    ),
     "wsgi_server.py": "import cheroot",
     "asgi_server.py": "import uvicorn",
 }

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+from typing import Any
 
 import pytest
 
@@ -14,13 +15,13 @@ SITE = "/opt/python/lib/python3.11/site-packages"
 LIB = "/opt/python/lib/python3.11"
 
 
-def refusal(world, more="", **options):
+def refusal(world: Any, more: str = "", **options: str) -> Any:
     with pytest.raises((ProjectError, ClosureError)) as caught:
         world.closure(more, **options)
     return f"{caught.value}\nhint: {caught.value.hint}"
 
 
-def test_data_of_a_package_that_is_reached_is_taken(world):
+def test_data_of_a_package_that_is_reached_is_taken(world: Any) -> None:
     world.distribution(
         "pkg-1.0",
         {
@@ -50,7 +51,7 @@ def test_data_of_a_package_that_is_reached_is_taken(world):
     }
 
 
-def test_templates_and_static_files_of_the_application_are_taken(world):
+def test_templates_and_static_files_of_the_application_are_taken(world: Any) -> None:
     world.app(
         {
             "web/__init__.py": "app = 1",
@@ -73,14 +74,14 @@ def test_templates_and_static_files_of_the_application_are_taken(world):
     assert found == {"/app/web/__init__.pyc", "/app/web/templates/a.html", "/app/web/static/a.css"}
 
 
-def test_templates_beside_a_module_without_a_package_are_taken(world):
+def test_templates_beside_a_module_without_a_package_are_taken(world: Any) -> None:
     world.app({"web.py": "app = 1", "templates/a.html": "x", "static/a.css": "x", "other/a.txt": "x"})
     files = world.files()
     assert {"/app/templates/a.html", "/app/static/a.css"} <= set(files)
     assert "/app/other/a.txt" not in files
 
 
-def test_a_private_key_among_the_data_is_refused(world):
+def test_a_private_key_among_the_data_is_refused(world: Any) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
     world.app({"web/__init__.py": "app = 1", "web/tls.pem": key})
     assert refusal(world) == (
@@ -89,7 +90,7 @@ def test_a_private_key_among_the_data_is_refused(world):
     )
 
 
-def test_metadata_of_every_distribution_that_is_reached_is_taken(world):
+def test_metadata_of_every_distribution_that_is_reached_is_taken(world: Any) -> None:
     world.distribution("pkg-1.0", {"pkg.py": ""}, entry_points="[x]\ny = pkg:z\n")
     world.distribution("other-1.0", {"other.py": ""})
     world.app({"web.py": "import pkg\napp = 1"})
@@ -102,38 +103,50 @@ def test_metadata_of_every_distribution_that_is_reached_is_taken(world):
     assert f"{SITE}/other-1.0.dist-info/METADATA" not in files
 
 
-def test_a_pattern_takes_files_and_modules(world):
+def test_a_pattern_takes_files_and_modules(world: Any) -> None:
     world.app(
-        {"web.py": "app = 1", "data/x.csv": "", "data/deep/y.csv": "", "plugins/p.py": "import json", "z.csv": ""}
+        {
+            "web.py": "app = 1",
+            "data/x.csv": "",
+            "data/deep/y.csv": "",
+            "plugins/p.py": "import json",
+            "z.csv": "",
+        }
     )
     files = world.files('[closure]\ninclude = ["data/**/*.csv", "plugins/*.py"]')
-    assert {"/app/data/x.csv", "/app/data/deep/y.csv", "/app/plugins/p.pyc", f"{LIB}/json/__init__.pyc"} <= set(files)
+    assert {
+        "/app/data/x.csv",
+        "/app/data/deep/y.csv",
+        "/app/plugins/p.pyc",
+        f"{LIB}/json/__init__.pyc",
+    } <= set(files)
     assert not {"/app/z.csv", "/app/plugins/p.py"} & set(files)
     assert files["/app/data/x.csv"].reason.rule is Rule.INCLUDED
 
 
-def test_a_module_can_be_included_by_name(world):
+def test_a_module_can_be_included_by_name(world: Any) -> None:
     world.app({"web.py": "app = 1"})
     assert f"{LIB}/json/tool.pyc" in world.files('[closure]\ninclude = ["module:json.tool"]')
 
 
 @pytest.mark.parametrize("pattern", ["nothing/*.csv", "casemate.toml", "uv.lock", ".env", "*.db/**"])
-def test_a_pattern_that_names_nothing_is_refused(world, pattern):
+def test_a_pattern_that_names_nothing_is_refused(world: Any, pattern: str) -> None:
     world.app({"web.py": "app = 1", "casemate.toml": "x", "uv.lock": "x", ".env": "x"})
     assert refusal(world, f'[closure]\ninclude = ["{pattern}"]') == (
-        f'include "{pattern}": expected a pattern that names a file, got none (casemate.toml: closure.include)\n'
+        f'include "{pattern}": expected a pattern that names a file, got none '
+        f"(casemate.toml: closure.include)\n"
         "hint: patterns are relative to app.source; ** stands for any number of folders"
     )
 
 
-def test_a_module_to_include_that_does_not_exist_is_refused(world):
+def test_a_module_to_include_that_does_not_exist_is_refused(world: Any) -> None:
     world.app({"web.py": "app = 1"})
     assert refusal(world, '[closure]\ninclude = ["module:no.such"]').startswith(
         'include "module:no.such": expected a module that can be imported, got none'
     )
 
 
-def test_no_module_is_there_both_as_source_and_as_bytecode(world):
+def test_no_module_is_there_both_as_source_and_as_bytecode(world: Any) -> None:
     world.distribution("pkg-1.0", {"pkg/__init__.py": "from . import part", "pkg/part.py": ""})
     world.app({"web.py": "import pkg\napp = 1"})
     for more in ("", '[closure]\nsource = ["pkg"]', '[closure]\nmode = "distribution"'):
@@ -141,7 +154,7 @@ def test_no_module_is_there_both_as_source_and_as_bytecode(world):
         assert not [path for path in paths if path.endswith(".py") and f"{path}c" in paths]
 
 
-def test_a_package_that_is_named_is_shipped_as_source(world):
+def test_a_package_that_is_named_is_shipped_as_source(world: Any) -> None:
     world.distribution("pkg-1.0", {"pkg/__init__.py": "from . import part", "pkg/part.py": "x = 1"})
     world.app({"web.py": "import pkg\napp = 1"})
     files = world.files('[closure]\nsource = ["pkg"]')
@@ -150,7 +163,7 @@ def test_a_package_that_is_named_is_shipped_as_source(world):
     assert "/app/web.pyc" in files
 
 
-def test_an_application_that_reads_its_own_source_is_shipped_as_source(world):
+def test_an_application_that_reads_its_own_source_is_shipped_as_source(world: Any) -> None:
     source = "import inspect\nimport json\n\ndef app(e, s): return inspect.getsource(app)"
     world.app({"web/__init__.py": "from .serve import app", "web/serve.py": source})
     files = world.files()
@@ -158,13 +171,13 @@ def test_an_application_that_reads_its_own_source_is_shipped_as_source(world):
     assert not {"/app/web/__init__.pyc", "/app/web/serve.pyc"} & set(files)
 
 
-def test_tracebacks_name_the_source_as_the_enclave_would_see_it(world):
+def test_tracebacks_name_the_source_as_the_enclave_would_see_it(world: Any) -> None:
     world.app({"web/__init__.py": "app = 1"})
     world.closure()
     assert "/app/web/__init__.py" in {source.path for source in world.compiled}
 
 
-def test_a_whole_distribution_is_taken_without_tests_and_headers(world):
+def test_a_whole_distribution_is_taken_without_tests_and_headers(world: Any) -> None:
     world.distribution(
         "pkg-1.0",
         {
@@ -192,7 +205,7 @@ def test_a_whole_distribution_is_taken_without_tests_and_headers(world):
     assert f"{LIB}/json/tool.pyc" in files
 
 
-def test_everything_is_considered_and_what_is_left_out_is_named(world):
+def test_everything_is_considered_and_what_is_left_out_is_named(world: Any) -> None:
     world.distribution("other-1.0", {"other.py": "1234"})
     world.app({"web.py": "app = 1"})
     closure = world.closure()
@@ -206,7 +219,7 @@ def test_everything_is_considered_and_what_is_left_out_is_named(world):
     assert closure.considered.files == count + 1
 
 
-def test_packages_installed_into_the_interpreter_itself_are_not_considered(world):
+def test_packages_installed_into_the_interpreter_itself_are_not_considered(world: Any) -> None:
     world.app({"web.py": "app = 1"})
     before = world.closure().considered
     place = world.root / "stdlib/site-packages"
@@ -215,13 +228,18 @@ def test_packages_installed_into_the_interpreter_itself_are_not_considered(world
     assert world.closure().considered == before
 
 
-def test_an_interpreter_that_looks_elsewhere_is_told_where_the_distributions_are(world):
+def test_an_interpreter_that_looks_elsewhere_is_told_where_the_distributions_are(world: Any) -> None:
     world.app({"web.py": "app = 1"})
     world.interpreter = dataclasses.replace(world.interpreter, finds_site_packages=False)
-    assert world.files()[f"{LIB}/sitecustomize.py"].content == f'import site\n\nsite.addsitedir("{SITE}")\n'.encode()
+    assert (
+        world.files()[f"{LIB}/sitecustomize.py"].content
+        == f'import site\n\nsite.addsitedir("{SITE}")\n'.encode()
+    )
 
 
-def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entries(world, second_world):
+def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entries(
+    world: Any, second_world: Any
+) -> None:
     files = {f"pkg/m{n}.py": "" for n in range(20)}
     source = "".join(f"from . import m{n}\n" for n in range(20))
     world.distribution("pkg-1.0", {"pkg/__init__.py": source, **files})
@@ -241,52 +259,72 @@ def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entrie
         (
             {"web.py": ""},
             'serve = "other:app"\ninterface = "wsgi"',
-            "entry point: expected a module other that can be imported, got none in app.source and in the "
-            "requirements (casemate.toml: app.serve)\n"
-            "hint: app.source is the folder in which Python would look for the module",
+            (
+                "entry point: expected a module other that can be imported, got none "
+                "in app.source and in the "
+                "requirements (casemate.toml: app.serve)\n"
+                "hint: app.source is the folder in which Python would look for the module"
+            ),
         ),
         (
             {"web.py": "application = 1"},
             'serve = "web:app"\ninterface = "wsgi"',
-            "entry point: expected a name app in module web, got none (casemate.toml: app.serve)\n"
-            "hint: web.py has to define it at its top level",
+            (
+                "entry point: expected a name app in module web, got none (casemate.toml: app.serve)\n"
+                "hint: web.py has to define it at its top level"
+            ),
         ),
         (
             {"web.py": "import sanic\napp = 1"},
             'serve = "web:app"\ninterface = "wsgi"',
-            "import sanic: expected a module of the application, of its requirements or of the standard "
-            "library, got none (web.py:1)\n"
-            "hint: add what provides it to the requirements, and lock them again",
+            (
+                "import sanic: expected a module of the application, of its requirements or of the standard "
+                "library, got none (web.py:1)\n"
+                "hint: add what provides it to the requirements, and lock them again"
+            ),
         ),
         (
             {"web/__init__.py": "from .a import app", "web/a.py": "import sanic\napp = 1"},
             'serve = "web:app"\ninterface = "wsgi"',
-            "import sanic: expected a module of the application, of its requirements or of the standard "
-            "library, got none (web/a.py:1)\n"
-            "hint: add what provides it to the requirements, and lock them again",
+            (
+                "import sanic: expected a module of the application, of its requirements or of the standard "
+                "library, got none (web/a.py:1)\n"
+                "hint: add what provides it to the requirements, and lock them again"
+            ),
         ),
         (
             {"web.py": "app = (1"},
             'serve = "web:app"\ninterface = "wsgi"',
-            "application's code: expected valid Python, got '(' was never closed (<unknown>, line 1) (/app/web.py)"
-            "\nhint: mend it, or run Casemate with the Python version that it is written for",
+            (
+                "application's code: expected valid Python, got '(' was never closed "
+                "(<unknown>, line 1) (/app/web.py)"
+                "\nhint: mend it, or run Casemate with the Python version that it is written for"
+            ),
         ),
         (
             {"web.py": "app = make()"},
             'serve = "web:app"',
-            'interface of "web:app": expected a WSGI or ASGI application that reading the code recognises '
-            "(casemate.toml: app.serve)\n"
-            'hint: say which it is: interface = "wsgi" (Flask, Django) or interface = "asgi" (FastAPI)',
+            (
+                'interface of "web:app": expected a WSGI or ASGI application that '
+                "reading the code recognises "
+                "(casemate.toml: app.serve)\n"
+                'hint: say which it is: interface = "wsgi" (Flask, Django) or interface = "asgi" (FastAPI)'
+            ),
         ),
         (
             {"web.py": ""},
             'command = ["python", "other.py"]',
-            "entry point: expected a file other.py in app.source, got none (casemate.toml: app.command)\nhint: None",
+            (
+                "entry point: expected a file other.py in app.source, got none "
+                "(casemate.toml: app.command)\nhint: None"
+            ),
         ),
     ],
     ids=["module", "name", "import", "import of a submodule", "syntax", "interface", "script"],
 )
-def test_an_entry_point_that_does_not_import_is_refused(world, files, app, expected):
+def test_an_entry_point_that_does_not_import_is_refused(
+    world: Any, files: Any, app: str, expected: str
+) -> None:
     world.app(files)
     assert refusal(world, app=app) == expected
 
@@ -302,7 +340,7 @@ def test_an_entry_point_that_does_not_import_is_refused(world, files, app, expec
     ],
     ids=["guarded", "lazy", "other platform", "undecided", "suppressed"],
 )
-def test_an_optional_import_may_be_missing(world, source):
+def test_an_optional_import_may_be_missing(world: Any, source: str) -> None:
     (world.root / "stdlib/contextlib.py").write_text("")
     world.app({"web.py": f"{source}\napp = 1"})
     assert "/app/web.pyc" in world.files()
@@ -310,15 +348,21 @@ def test_an_optional_import_may_be_missing(world, source):
 
 @pytest.mark.parametrize(
     "source",
-    ["from json import *", "def __getattr__(name): ...", "if x():\n    app = 1", "for app in (): ...", "import json as app"],
+    [
+        "from json import *",
+        "def __getattr__(name): ...",
+        "if x():\n    app = 1",
+        "for app in (): ...",
+        "import json as app",
+    ],
     ids=["star", "any name", "in a branch", "loop", "import"],
 )
-def test_a_name_that_the_module_may_define_is_accepted(world, source):
+def test_a_name_that_the_module_may_define_is_accepted(world: Any, source: str) -> None:
     world.app({"web.py": source})
     assert "/app/web.pyc" in world.files()
 
 
-def test_a_program_is_an_entry_point_with_its_main_block(world):
+def test_a_program_is_an_entry_point_with_its_main_block(world: Any) -> None:
     source = "if __name__ == '__main__':\n    import json"
     world.app({"web.py": source, "pkg/__init__.py": "", "pkg/__main__.py": source})
     for command, entry in (
@@ -331,7 +375,7 @@ def test_a_program_is_an_entry_point_with_its_main_block(world):
         assert world.closure(app=f"command = {command}").interface is None
 
 
-def test_an_import_that_only_the_running_code_knows_becomes_a_question(world):
+def test_an_import_that_only_the_running_code_knows_becomes_a_question(world: Any) -> None:
     source = "import importlib\n\ndef load(name):\n    return importlib.import_module(name)\n"
     world.app({"web/__init__.py": "app = 1\nfrom . import plugins", "web/plugins.py": source})
     assert world.closure().questions == (
@@ -344,19 +388,21 @@ def test_an_import_that_only_the_running_code_knows_becomes_a_question(world):
     assert world.closure('[closure]\ninclude = ["web/*.py"]').questions == ()
 
 
-def test_a_library_is_not_asked_about(world):
+def test_a_library_is_not_asked_about(world: Any) -> None:
     world.distribution("pkg-1.0", {"pkg.py": "import importlib\ndef f(n): importlib.import_module(n)"})
     world.app({"web.py": "import pkg\napp = 1"})
     assert world.closure().questions == ()
 
 
-def test_a_library_s_file_that_is_not_python_is_left_out(world):
-    world.distribution("pkg-1.0", {"pkg/__init__.py": "def f():\n    from . import old", "pkg/old.py": "print 1"})
+def test_a_library_s_file_that_is_not_python_is_left_out(world: Any) -> None:
+    world.distribution(
+        "pkg-1.0", {"pkg/__init__.py": "def f():\n    from . import old", "pkg/old.py": "print 1"}
+    )
     world.app({"web.py": "import pkg\napp = 1"})
     assert f"{SITE}/pkg/old.pyc" not in world.files()
 
 
-def test_an_interpreter_newer_than_the_one_that_reads_is_refused(world):
+def test_an_interpreter_newer_than_the_one_that_reads_is_refused(world: Any) -> None:
     world.app({"web.py": "app = 1"})
     world.interpreter = dataclasses.replace(world.interpreter, version="3.99", release="3.99.0")
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"

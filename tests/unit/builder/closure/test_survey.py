@@ -1,6 +1,7 @@
 """What an application's folder shows to someone who looks."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from casemate.project import Interface
 FLASK = "from flask import Flask\n"
 
 
-def write(folder: Path, files):
+def write(folder: Path, files: Any) -> None:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,13 +47,13 @@ def write(folder: Path, files):
         ("x = 1", None),
     ],
 )
-def test_the_interface_is_read_from_the_code(tmp_path, source, interface):
+def test_the_interface_is_read_from_the_code(tmp_path: Path, source: str, interface: Any) -> None:
     other = "from fastapi import FastAPI\napp = FastAPI()\ndef make():\n  return app\n"
     write(tmp_path, {"web.py": source, "other.py": other})
     assert ApplicationCode(tmp_path).interface("web", "app") is interface
 
 
-def test_the_likeliest_application_is_chosen(tmp_path):
+def test_the_likeliest_application_is_chosen(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
@@ -68,8 +69,11 @@ def test_the_likeliest_application_is_chosen(tmp_path):
     assert (survey.requirements, survey.is_locked, survey.command) == ("uv.lock", True, None)
 
 
-def test_a_folder_src_is_where_python_looks(tmp_path):
-    write(tmp_path, {"src/shop/__init__.py": f"{FLASK}app = Flask('x')", "pyproject.toml": "[project]\nname='My_Shop'"})
+def test_a_folder_src_is_where_python_looks(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"src/shop/__init__.py": f"{FLASK}app = Flask('x')", "pyproject.toml": "[project]\nname='My_Shop'"},
+    )
     survey = survey_application(tmp_path)
     assert (survey.source, survey.serve, survey.name) == ("src", "shop:app", "my-shop")
     assert (survey.requirements, survey.is_locked) == ("uv.lock", False)
@@ -84,13 +88,13 @@ def test_a_folder_src_is_where_python_looks(tmp_path):
     ],
     ids=["package", "script", "main"],
 )
-def test_a_program_is_started_by_its_module(tmp_path, files, command):
+def test_a_program_is_started_by_its_module(tmp_path: Path, files: Any, command: Any) -> None:
     write(tmp_path, files)
     survey = survey_application(tmp_path)
     assert (survey.command, survey.serve, survey.requirements) == (command, None, None)
 
 
-def test_a_factory_alone_is_refused_with_the_way_out(tmp_path):
+def test_a_factory_alone_is_refused_with_the_way_out(tmp_path: Path) -> None:
     write(tmp_path, {"shop.py": f"{FLASK}def create_app():\n  return Flask('x')"})
     with pytest.raises(ProjectError) as caught:
         survey_application(tmp_path)
@@ -101,7 +105,7 @@ def test_a_factory_alone_is_refused_with_the_way_out(tmp_path):
     assert caught.value.hint == "add a module wsgi.py with: from shop import create_app; app = create_app()"
 
 
-def test_a_folder_without_an_application_is_refused(tmp_path):
+def test_a_folder_without_an_application_is_refused(tmp_path: Path) -> None:
     write(tmp_path, {"notes.txt": "", "broken.py": "app = ("})
     with pytest.raises(ProjectError) as caught:
         survey_application(tmp_path)
@@ -111,7 +115,7 @@ def test_a_folder_without_an_application_is_refused(tmp_path):
     )
 
 
-def test_variables_without_a_default_are_found_with_their_place(tmp_path):
+def test_variables_without_a_default_are_found_with_their_place(tmp_path: Path) -> None:
     source = (
         "import os\n"
         "A = os.environ['SHOP_A']\n"
