@@ -784,6 +784,42 @@ def test_the_first_end_is_that_of_everything() -> None:
     assert world.appraise().earliest_expiration == soon
 
 
+@pytest.mark.parametrize(
+    ("requirement", "not_made"),
+    [
+        (Requirement.ROOT_CRL_SIGNATURE, "PCK issuer: not revoked"),
+        (Requirement.ROOT_CRL_ISSUER, "TCB info signer: not revoked"),
+        (Requirement.PCK_CRL_SIGNATURE, "PCK certificate: not revoked"),
+        (Requirement.PCK_CHAIN_SIGNATURES, "root CRL: format"),
+        (Requirement.PCK_CHAIN_ROLES, "root CRL: format"),
+        (Requirement.TCB_CHAIN_SIGNATURES, "TCB info: signature"),
+        (Requirement.TCB_CHAIN_ROLES, "TCB info: signature"),
+        (Requirement.QE_CHAIN_ROOT, "QE identity: signature"),
+        (Requirement.CRL_CHAIN_ROLES, "PCK CRL issuer chain: the PCK's issuer"),
+        (Requirement.TCB_INFO_SIGNATURE, "TCB info: format"),
+        (Requirement.TCB_INFO_ID, "TCB level of the platform"),
+        (Requirement.TCB_INFO_TYPE, "TCB level of the platform"),
+        (Requirement.TCB_INFO_DUPLICATES, "TCB level of the platform"),
+        (Requirement.FMSPC, "TCB level of the platform"),
+        (Requirement.PCE_ID, "TCB level of the platform"),
+        (Requirement.QE_IDENTITY_SIGNATURE, "QE identity: format"),
+        (Requirement.QE_IDENTITY_ID, "quoting enclave: level"),
+        (Requirement.QE_IDENTITY_DUPLICATES, "quoting enclave: level"),
+        (Requirement.QE_VENDOR, "PCK chain: format"),
+        (Requirement.CERTIFICATION_DATA, "PCK chain: format"),
+        (Requirement.QE_REPORT_SIGNATURE, "quoting enclave: binds the attestation key"),
+        (Requirement.QE_REPORT_DATA, "quote signature"),
+    ],
+    ids=lambda value: value.title if isinstance(value, Requirement) else "",
+)
+def test_what_is_refused_is_not_relied_upon(requirement: Requirement, not_made: str) -> None:
+    """Verify, then read: a check that needs what another has refused is not made."""
+    made = {check.name for check in good_world().appraise().checks}
+    assert not_made in made
+    result = FLAWS[requirement][0](good_world()).appraise()
+    assert not_made not in {check.name for check in result.checks}
+
+
 def test_requiring_affirmation_lets_affirmed_evidence_pass() -> None:
     require_affirming(good_world().appraise())
 
