@@ -19,6 +19,7 @@ from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values
 from casemate.builder.signing import enclave_attributes
+from casemate.builder.slimming import slim
 from casemate.builder.system_files import HostSystem, system_files
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
@@ -123,6 +124,7 @@ def _files(application: Application, machine: Machine) -> tuple[ImageFile, ...]:
     system = system_files(application.project, application.folder, closure.interface, machine.system)
     files = [*closure.files, *system]
     files += find_libraries(files, executable=program, sources=machine.libraries)
+    files = [slim(file) for file in files]
     check_libraries(files, executable=program, machine=machine.libraries.rules.machine)
     return tuple(sorted(files, key=lambda file: file.path))
 
