@@ -55,6 +55,7 @@ class Graph:
         self.missing: list[tuple[str, Import]] = []
         self._rules = rules
         self._version = version
+        self._loadable: dict[str, bool] = {}
         self._binders: dict[str, set[str]] = {}
         self._pairs: dict[str, frozenset[tuple[str, str]]] = {}
         self._queue: deque[str] = deque()
@@ -207,8 +208,9 @@ class Graph:
 
     def _succeeds(self, wanted: Import) -> bool:
         """Whether an import is known to succeed."""
-        found = self.finder.find(_SECOND_NAMES.get(wanted.module, wanted.module))
-        if found is None:
+        module = _SECOND_NAMES.get(wanted.module, wanted.module)
+        found = self.finder.find(module)
+        if found is None or not self._loads(module):
             return False
         if not wanted.names or wanted.names == ("*",) or found.kind is Kind.EXTENSION or found.file is None:
             return True
@@ -217,6 +219,20 @@ class Graph:
             name in scan.bound or self.finder.find(f"{found.name}.{name}") is not None
             for name in wanted.names
         )
+
+    def _loads(self, name: str) -> bool:
+        """Whether nothing is missing that ``name`` needs while it is loaded, its parent packages included."""
+        if name not in self._loadable:
+            self._loadable[name] = True  # for imports in a circle
+            found = self.finder.find(name)
+            scan = self.scan(found) if found is not None else None
+            parent = name.rpartition(".")[0]
+            self._loadable[name] = (
+                scan is not None
+                and (not parent or self._loads(parent))
+                and all(self._succeeds(other) for other in scan.imports if other.sure and not other.unless)
+            )
+        return self._loadable[name]
 
     def _step(self, importer: str, wanted: Import) -> Step:
         file = self.nodes[importer].found.file

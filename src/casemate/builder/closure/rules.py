@@ -36,8 +36,15 @@ class Cut:
     reason: str
 
     def applies(self, importer: str, imported: str) -> bool:
-        """Whether this cut leaves out the import of ``imported`` by ``importer``."""
-        return matches(self.by, importer) and any(matches(pattern, imported) for pattern in self.of)
+        """Whether this cut leaves out the import of ``imported`` by ``importer``.
+
+        Never inside what is cut: a part of it that is reached all the same needs its other parts.
+        """
+        return matches(self.by, importer) and any(
+            matches(pattern, imported) and not matches(pattern, importer)
+            for pattern in self.of
+            if pattern != "*"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,12 +211,14 @@ class _Reader:
 
     def _match(self, node: ast.Match) -> None:
         for case in node.cases:
-            self.block(case.body)
+            with self._under(sure=False):
+                self.block(case.body)
 
     def _for(self, node: ast.For | ast.AsyncFor | ast.While) -> None:
         if not isinstance(node, ast.While):
             self._bind_target(node.target)
-        self.block(node.body)
+        with self._under(sure=False):
+            self.block(node.body)
         self.block(node.orelse)
 
     _asyncfor = _for
@@ -244,7 +246,8 @@ class _Reader:
             unless = attempted if only_imports else self._circumstances.unless
             with self._under(unless=unless, sure=False):
                 self.block(handler.body)
-        self.block(node.orelse)
+        with self._under(sure=self._circumstances.sure and not node.handlers):
+            self.block(node.orelse)
         self.block(node.finalbody)
 
     _trystar = _try
@@ -271,7 +274,8 @@ class _Reader:
         for target in node.targets:
             self._bind_target(target)
             if self._depth == 0 and isinstance(target, ast.Name):
-                self._conditions.remember(target.id, node.value)
+                if self._circumstances.sure:  # elsewhere, what it is bound to depends on which branch ran
+                    self._conditions.remember(target.id, node.value)
                 if target.id == "__all__":
                     self.exported = string_items(node.value)
 

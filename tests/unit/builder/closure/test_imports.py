@@ -285,3 +285,29 @@ def test_modules_of_a_package_that_is_listed_are_reached(world: Any) -> None:
         }
     )
     assert {"/app/plugins/a.pyc", "/app/plugins/deep/b.pyc"} <= set(world.files())
+
+
+def test_a_constant_that_depends_on_a_branch_decides_nothing(world: Any) -> None:
+    source = (
+        "try:\n    import msvcrt\nexcept ImportError:\n    WINDOWS = False\nelse:\n    WINDOWS = True\n"
+        "if WINDOWS:\n    from . import win\nelse:\n    from . import posix\n"
+    )
+    world.distribution("pkg-1.0", {"pkg/__init__.py": source, "pkg/win.py": "", "pkg/posix.py": ""})
+    world.app({"web.py": "import pkg\napp = 1"})
+    assert f"{SITE}/pkg/posix.pyc" in world.files()
+
+
+def test_the_fallback_of_a_module_that_is_there_and_does_not_load_is_taken(world: Any) -> None:
+    source = "try:\n    from .fast import run\nexcept ImportError:\n    from .slow import run"
+    files = {"pkg/__init__.py": source, "pkg/fast.py": "import not_installed\nrun = 1", "pkg/slow.py": "run = 1"}
+    world.distribution("pkg-1.0", files)
+    world.app({"web.py": "import pkg\napp = 1"})
+    assert f"{SITE}/pkg/slow.pyc" in world.files()
+
+
+def test_what_is_reached_in_spite_of_a_cut_is_not_cut_inside(world: Any) -> None:
+    (world.root / "stdlib/unittest").mkdir()
+    (world.root / "stdlib/unittest/__init__.py").write_text("def run():\n    from . import runner")
+    (world.root / "stdlib/unittest/runner.py").write_text("")
+    world.app({"web.py": "import unittest\napp = 1"})
+    assert f"{LIB}/unittest/runner.pyc" in world.files()
