@@ -9,6 +9,8 @@ more than is imported, never runs anything, and misses names that are put togeth
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterator
 from typing import Final
 
 _C_STRING: Final = re.compile(rb"\0([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)(?=\0)")
@@ -36,5 +38,22 @@ def names_in_extension(data: bytes, top: str) -> tuple[str, ...]:
     texts = {match.decode("ascii") for match in _C_STRING.findall(data)}
     candidates = {text for text in texts if "." in text or text in _BARE}
     inside = re.compile(re.escape(top.encode()) + rb"(?:\.[A-Za-z0-9_]+)+")
-    candidates |= {match.decode("ascii") for match in inside.findall(data)}
+    for text in (data, *_compressed_texts(data)):
+        candidates |= {match.decode("ascii") for match in inside.findall(text)}
     return tuple(sorted(candidates))
+
+
+#: How zlib's best compression begins. Cython 3.2 keeps the texts of a module that way.
+_ZLIB: Final = re.compile(rb"\x78\xda")
+_LARGEST_TEXT: Final = 4 << 20
+
+
+def _compressed_texts(data: bytes) -> Iterator[bytes]:
+    for match in _ZLIB.finditer(data):
+        decompressor = zlib.decompressobj()
+        try:
+            text = decompressor.decompress(data[match.start() :], _LARGEST_TEXT)
+        except zlib.error:
+            continue
+        if decompressor.eof:
+            yield text

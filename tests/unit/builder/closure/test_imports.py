@@ -1,5 +1,6 @@
 """Which modules are reached, one rule each."""
 
+import zlib
 from typing import Any
 
 import pytest
@@ -223,6 +224,15 @@ def test_an_extension_without_end_marks_names_modules_too(world: Any) -> None:
     assert f"{SITE}/pkg/_hidden.pyc" in world.files()
 
 
+def test_an_extension_that_keeps_its_texts_compressed_names_modules_too(world: Any) -> None:
+    data = b"\x7fELF\x78\xda not zlib" + zlib.compress(b"?enablepkg._hiddenrun", 9) + b"\x78\xda"
+    world.distribution(
+        "pkg-1.0", {"pkg/__init__.py": "from . import _z", "pkg/_z.abi3.so": data, "pkg/_hidden.py": ""}
+    )
+    world.app({"web.py": "import pkg\napp = 1"})
+    assert f"{SITE}/pkg/_hidden.pyc" in world.files()
+
+
 def test_a_codec_that_is_named_is_taken(world: Any) -> None:
     world.app({"web.py": "app = b''.decode('windows-1252')"})
     assert f"{LIB}/encodings/cp1252.pyc" in world.files()
@@ -299,8 +309,8 @@ def test_a_constant_that_depends_on_a_branch_decides_nothing(world: Any) -> None
 
 def test_the_fallback_of_a_module_that_is_there_and_does_not_load_is_taken(world: Any) -> None:
     source = "try:\n    from .fast import run\nexcept ImportError:\n    from .slow import run"
-    files = {"pkg/__init__.py": source, "pkg/fast.py": "import not_installed\nrun = 1", "pkg/slow.py": "run = 1"}
-    world.distribution("pkg-1.0", files)
+    fast = "import not_installed\nrun = 1"
+    world.distribution("pkg-1.0", {"pkg/__init__.py": source, "pkg/fast.py": fast, "pkg/slow.py": "run = 1"})
     world.app({"web.py": "import pkg\napp = 1"})
     assert f"{SITE}/pkg/slow.pyc" in world.files()
 
