@@ -4,6 +4,10 @@ TCG DICE Attestation Architecture 1.1, section 6.1 (``tcg-dice-TaggedEvidence``,
 tag and claims of the Confidential Computing Consortium's "Interoperable RA-TLS": CBOR tag 60000 around
 ``[quote, claims]``, where the quote's report data is SHA-256 of the claims bytes.
 
+Certificates are read as far as that goes and no further: the evidence takes the place of a signature, and older
+Gramine versions make certificates that strict X.509 readers refuse (NULL parameters beside
+ecdsa-with-SHA256).
+
 Not checked here: that the claims are those the quote speaks of, or the key that of the certificate; see
 :mod:`casemate.verifier.ratls`.
 """
@@ -14,12 +18,18 @@ import hashlib
 from dataclasses import dataclass
 
 from casemate.errors import FormatError
-from casemate.formats import cbor
+from casemate.formats import cbor, der
 
 #: tcg-dice-TaggedEvidence.
 EVIDENCE_OID = "2.23.133.5.4.9"
 #: CBOR tag of ``[ECDSA quote, claims]`` of Intel TEEs.
 TEE_QUOTE_TAG = 60000
+#: Fields of a TBSCertificate (RFC 5280, section 4.1): [0] the version, and [3] the extensions.
+_VERSION = 0xA0
+_EXTENSIONS = 0xA3
+#: Place of the SubjectPublicKeyInfo behind version, serial, algorithm, issuer, validity and subject.
+_PUBLIC_KEY = 6
+_CERTIFICATE = "certificate"
 #: IANA "Named Information Hash Algorithm Registry".
 HASH_ALGORITHMS = {1: "sha256", 7: "sha384", 8: "sha512"}
 
@@ -61,6 +71,55 @@ class TaggedEvidence:
                 return cls(quote=quote, claims=claims, key_hash_algorithm=algorithm, key_hash=key_hash)
             case _:
                 raise FormatError("evidence extension", expected="two byte strings: quote and claims")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestedCertificate:
+    """A certificate that carries evidence.
+
+    Attributes:
+        public_key: Its public key, DER SubjectPublicKeyInfo.
+        evidence: What it carries.
+    """
+
+    public_key: bytes
+    evidence: TaggedEvidence
+
+    @classmethod
+    def parse(cls, certificate: bytes) -> AttestedCertificate:
+        """Read a DER certificate.
+
+        Raises:
+            FormatError: Not X.509 version 3, or without exactly one well-formed evidence extension.
+        """
+        parts = der.children(der.parse(certificate, where=_CERTIFICATE), where=_CERTIFICATE)
+        fields = der.children(parts[0], where=_CERTIFICATE) if len(parts) == 3 else ()
+        if len(fields) <= _PUBLIC_KEY or fields[0].tag != _VERSION:
+            raise FormatError(_CERTIFICATE, expected="X.509 version 3", got="other fields")
+        return cls(
+            public_key=fields[_PUBLIC_KEY].encoded,
+            evidence=TaggedEvidence.parse(_evidence_extension(fields[-1])),
+        )
+
+
+def _evidence_extension(element: der.Element) -> bytes:
+    """The value of the one evidence extension."""
+    wrapped = der.children(element, tag=_EXTENSIONS, where=_CERTIFICATE) if element.tag == _EXTENSIONS else ()
+    extensions = der.children(wrapped[0], where=_CERTIFICATE) if len(wrapped) == 1 else ()
+    wanted = der.encode_oid(EVIDENCE_OID)
+    found = []
+    for extension in extensions:
+        oid, *rest = der.children(extension, where=_CERTIFICATE) or (extension,)
+        if oid.encoded == wanted and rest:
+            found.append(der.content_of(rest[-1], der.OCTET_STRING, where=_CERTIFICATE))
+    if len(found) != 1:
+        raise FormatError(
+            _CERTIFICATE,
+            expected=f"one evidence extension ({EVIDENCE_OID})",
+            got=str(len(found)) if found else "none",
+            hint="The peer is no RA-TLS service, or one of a format that this version does not read.",
+        )
+    return found[0]
 
 
 def _key_hash(claims: bytes) -> tuple[str, bytes]:

@@ -12,16 +12,12 @@ That the peer holds the private key is proved by the TLS handshake, which the ca
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from hmac import compare_digest
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from casemate.errors import FormatError
-from casemate.formats.eat import EVIDENCE_OID, TaggedEvidence
+from casemate.formats.eat import AttestedCertificate
 from casemate.formats.sgx.collateral import Collateral
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.policy import AppraisalPolicy
@@ -34,42 +30,6 @@ _PROFILE = "Interoperable RA-TLS"
 #: Names of the checks that this module adds to those of the quote.
 EVIDENCE_CHECK = "certificate: evidence"
 KEY_CHECK = "certificate: key that the evidence speaks for"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttestedCertificate:
-    """A certificate that carries evidence.
-
-    Attributes:
-        public_key: Its public key, DER SubjectPublicKeyInfo.
-        evidence: What it carries.
-    """
-
-    public_key: bytes
-    evidence: TaggedEvidence
-
-    @classmethod
-    def parse(cls, certificate: bytes) -> AttestedCertificate:
-        """Read a DER certificate.
-
-        Raises:
-            FormatError: Not X.509, or without exactly one well-formed evidence extension.
-        """
-        try:
-            read = x509.load_der_x509_certificate(certificate)
-            extensions = read.extensions
-            public_key = read.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        except (ValueError, TypeError, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
-            raise FormatError("certificate", expected="X.509, DER", got=str(error)) from error
-        found = [item.value for item in extensions if item.oid.dotted_string == EVIDENCE_OID]
-        if not found or not isinstance(found[0], x509.UnrecognizedExtension):
-            raise FormatError("certificate", expected=f"an evidence extension ({EVIDENCE_OID})", got="none")
-        return cls(public_key=public_key, evidence=TaggedEvidence.parse(found[0].value))
-
-    @property
-    def report_data(self) -> bytes:
-        """What the quote has to hold: SHA-256 of the claims, then zeros."""
-        return hashlib.sha256(self.evidence.claims).digest().ljust(_REPORT_DATA_SIZE, b"\0")
 
 
 def appraise_certificate(
@@ -97,7 +57,7 @@ def appraise_certificate(
         attested.evidence.quote,
         endorsements=endorsements,
         trust_roots=trust_roots,
-        policy=replace(policy, report_data=attested.report_data),
+        policy=replace(policy, report_data=_report_data(attested)),
         at=at,
     )
     key = _key_check(attested)
@@ -105,6 +65,11 @@ def appraise_certificate(
     return replace(
         result, verdict=verdict, checks=(_evidence_check("one quote and its claims"), key, *result.checks)
     )
+
+
+def _report_data(attested: AttestedCertificate) -> bytes:
+    """What the quote has to hold: SHA-256 of the claims, then zeros."""
+    return hashlib.sha256(attested.evidence.claims).digest().ljust(_REPORT_DATA_SIZE, b"\0")
 
 
 def _key_check(attested: AttestedCertificate) -> Check:

@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from casemate.formats.eat import EVIDENCE_OID
+from casemate.formats import der
+from casemate.formats.eat import EVIDENCE_OID, AttestedCertificate
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.simulator.enclave import SimulatedEnclave
 from casemate.simulator.platform import SimulatedPlatform
 from casemate.verifier.policy import AppraisalPolicy
-from casemate.verifier.ratls import EVIDENCE_CHECK, KEY_CHECK, AttestedCertificate, appraise_certificate
+from casemate.verifier.ratls import EVIDENCE_CHECK, KEY_CHECK, appraise_certificate
 from casemate.verifier.result import AttestationResult, Verdict
 from casemate.verifier.roots import TrustRoots
 from casemate_attester.ratls import Identity, claims_for, issue_identity
@@ -76,7 +77,7 @@ def certificate_around(evidence: bytes | None, key: ec.EllipticCurvePrivateKey |
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
-def der(identity: Identity) -> bytes:
+def as_der(identity: Identity) -> bytes:
     return identity.certificate.public_bytes(Encoding.DER)
 
 
@@ -86,7 +87,7 @@ def evidence_of(identity: Identity) -> bytes:
 
 
 def test_the_attesters_own_certificate_is_affirmed(platform: SimulatedPlatform, identity: Identity) -> None:
-    result = appraised(platform, der(identity))
+    result = appraised(platform, as_der(identity))
     assert (result.verdict, result.simulated, result.refusals) == (Verdict.AFFIRMING, True, ())
     assert [check.name for check in result.checks[:2]] == [EVIDENCE_CHECK, KEY_CHECK]
 
@@ -102,7 +103,7 @@ def test_a_quote_over_other_claims_is_refused(
 ) -> None:
     """The adversary writes claims for his own key around a quote that was made for others."""
     key = ec.generate_private_key(ec.SECP256R1())
-    genuine = AttestedCertificate.parse(der(identity)).evidence
+    genuine = AttestedCertificate.parse(as_der(identity)).evidence
     forged = evidence_of(identity).replace(genuine.claims, claims_for(key.public_key()))
     result = appraised(platform, certificate_around(forged, key))
     assert refusals(result) == ["enclave: report data"]
@@ -113,29 +114,50 @@ def test_a_second_half_of_the_report_data_is_refused(
     platform: SimulatedPlatform, enclave: SimulatedEnclave
 ) -> None:
     filled = issue_identity(lambda report_data: enclave.quote(bytes(report_data)[:32] + b"\1" * 32))
-    assert refusals(appraised(platform, der(filled))) == ["enclave: report data"]
+    assert refusals(appraised(platform, as_der(filled))) == ["enclave: report data"]
 
 
 def test_another_enclave_is_refused(platform: SimulatedPlatform, identity: Identity) -> None:
-    other = appraised(platform, der(identity), mrenclaves=(MrEnclave(bytes(32)),))
+    other = appraised(platform, as_der(identity), mrenclaves=(MrEnclave(bytes(32)),))
     assert refusals(other) == ["enclave: MRENCLAVE"]
 
 
 def test_a_certificate_without_evidence_is_refused(platform: SimulatedPlatform) -> None:
     result = appraised(platform, certificate_around(None))
     assert refusals(result) == [EVIDENCE_CHECK]
-    assert result.checks[0].got == "certificate: expected an evidence extension (2.23.133.5.4.9), got none"
+    assert result.checks[0].got == "certificate: expected one evidence extension (2.23.133.5.4.9), got none"
     assert result.claims is None
 
 
 def test_bytes_that_are_no_certificate_are_refused(platform: SimulatedPlatform) -> None:
     result = appraised(platform, b"not a certificate")
     assert refusals(result) == [EVIDENCE_CHECK]
-    assert result.checks[0].got.startswith("certificate: expected X.509, DER, got ")
+    assert result.checks[0].got == "DER element: expected 111 bytes, got 15 bytes (certificate)"
+
+
+def test_two_pieces_of_evidence_are_refused(platform: SimulatedPlatform, identity: Identity) -> None:
+    """Whoever reads the other one would believe something else."""
+    shell = der.children(der.parse(certificate_around(evidence_of(identity)), where="test"), where="test")
+    *fields, extensions = (field.encoded for field in der.children(shell[0], where="test"))
+    once = der.children(der.parse(extensions, where="test"), tag=0xA3, where="test")[0].content
+    twice = der.encode(0xA3, der.encode(der.SEQUENCE, once, once))
+    doubled = der.encode(
+        der.SEQUENCE, der.encode(der.SEQUENCE, *fields, twice), *(part.encoded for part in shell[1:])
+    )
+    result = appraised(platform, doubled)
+    assert refusals(result) == [EVIDENCE_CHECK]
+    assert result.checks[0].got == "certificate: expected one evidence extension (2.23.133.5.4.9), got 2"
+
+
+@pytest.mark.parametrize("size", range(0, 800, 7))
+def test_a_certificate_that_is_cut_is_refused_by_name(
+    platform: SimulatedPlatform, identity: Identity, size: int
+) -> None:
+    assert refusals(appraised(platform, as_der(identity)[:size])) == [EVIDENCE_CHECK]
 
 
 def test_a_quote_that_is_cut_is_refused_with_the_quotes_reason(
     platform: SimulatedPlatform, enclave: SimulatedEnclave
 ) -> None:
     cut = issue_identity(lambda report_data: enclave.quote(bytes(report_data))[:-1])
-    assert refusals(appraised(platform, der(cut))) == ["quote format"]
+    assert refusals(appraised(platform, as_der(cut))) == ["quote format"]
