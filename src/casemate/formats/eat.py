@@ -4,8 +4,8 @@ TCG DICE Attestation Architecture 1.1, section 6.1 (``tcg-dice-TaggedEvidence``,
 tag and claims of the Confidential Computing Consortium's "Interoperable RA-TLS": CBOR tag 60000 around
 ``[quote, claims]``, where the quote's report data is SHA-256 of the claims bytes.
 
-Certificates are read as far as that goes and no further: the evidence takes the place of a signature, and older
-Gramine versions make certificates that strict X.509 readers refuse (NULL parameters beside
+Certificates are read as far as that goes and no further: the evidence takes the place of a signature, and
+older Gramine versions make certificates that strict X.509 readers refuse (NULL parameters beside
 ecdsa-with-SHA256).
 
 Not checked here: that the claims are those the quote speaks of, or the key that of the certificate; see
