@@ -1,8 +1,8 @@
 """The certificate that a TLS server shows, and proof that it holds the key.
 
-The chain is not looked at: an RA-TLS certificate signs itself, and its trust comes from the evidence inside it.
-What the handshake proves is that the peer holds the private key of the certificate that is returned. Nothing is
-sent over the connection but the handshake and its end.
+The chain is not looked at: an RA-TLS certificate signs itself, and its trust comes from the evidence inside
+it. What the handshake proves is that the peer holds the private key of the certificate that is returned.
+Nothing is sent over the connection but the handshake and its end.
 """
 
 from __future__ import annotations

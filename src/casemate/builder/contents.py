@@ -1,7 +1,7 @@
 """What goes into an image, and why: the values that the steps of a build hand to each other.
 
-Charter of the values: a path is the absolute path that the application sees inside the enclave, normalised, with
-forward slashes. Two files never share a path.
+Charter of the values: a path is the absolute path that the application sees inside the enclave, normalised,
+with forward slashes. Two files never share a path.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where things lie: in the image (what the container runtime sees) and in the enclave (what the application sees).
+"""Where things lie: in the image (for the container runtime) and in the enclave (for the application).
 
 Everything that the enclave may open lies below ``ENCLAVE_ROOT`` in the image and nothing else does, because
-container runtimes put their own ``/etc/hosts``, ``/etc/resolv.conf`` and ``/etc/hostname`` into the image's root.
-The manifest mounts ``ENCLAVE_ROOT`` as the enclave's root. Paths do not depend on where anything was built.
+container runtimes put their own ``/etc/hosts``, ``/etc/resolv.conf`` and ``/etc/hostname`` into its root. The
+manifest mounts ``ENCLAVE_ROOT`` as the enclave's root. Paths do not depend on where anything was built.
 """
 
 from __future__ import annotations

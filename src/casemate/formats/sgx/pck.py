@@ -130,7 +130,7 @@ def _field(oid: str, value: bytes) -> bytes:
 
 
 def _fields(sequence: der.Element, oid: str) -> tuple[der.Element, ...]:
-    """The values of a sequence of (object identifier, value), whose identifiers must be ``oid``.1 and so on."""
+    """The values of a sequence of (object identifier, value), with the identifiers ``oid``.1 and so on."""
     values: list[der.Element] = []
     for number, entry in enumerate(der.children(sequence, where=_WHERE), start=1):
         pair = der.children(entry, where=_WHERE)
