@@ -8,6 +8,7 @@ rules of time zones are taken from the build host. Gramine gives ``/etc/resolv.c
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,11 @@ ZONE_FOLDER: Final = "/usr/share/zoneinfo"
 HELPER_THREADS: Final = 4
 #: Worker threads of a WSGI server, where the enclave has room for them.
 _WORKERS: Final = 8
+
+#: UTC as RFC 8536 (TZif) writes it, versions 1 and 2: the default needs nothing of the build host.
+_TZIF_COUNTS: Final = struct.pack(">6I", 0, 0, 0, 0, 1, 4)
+_TZIF_UTC: Final = struct.pack(">iBB4s", 0, 0, 0, b"UTC")
+_UTC_FILE: Final = (b"TZif2" + bytes(15) + _TZIF_COUNTS + _TZIF_UTC) * 2 + b"\nUTC0\n"
 
 _TEXTS: Final = {
     "/etc/passwd": "root:x:0:0:root:/tmp:/sbin/nologin\n",
@@ -78,7 +84,8 @@ def system_files(
         host: What is taken from the build host.
 
     Raises:
-        ToolchainError: The build host has no authorities, or no time zones.
+        ToolchainError: The build host has no authorities, or no time zones where another than UTC is asked
+        for.
         ProjectError: The time zone is none, or the broker's certificate is not there.
     """
     files = [*_texts(), *_time_zone(project, host.zones), _authorities(host.ca_bundle)]
@@ -110,17 +117,26 @@ def time_zone(project: Project) -> str:
 
 def _time_zone(project: Project, zones: Path) -> Iterator[ImageFile]:
     name = time_zone(project).removeprefix(":")
+    content = _UTC_FILE if name == DEFAULT_TIME_ZONE else _zone_file(name, zones)
+    path = f"{ZONE_FOLDER}/{PurePosixPath(name)}"
+    reason = Reason(rule=Rule.TIME_ZONE, of=None, detail=f"TZ={name}")
+    yield ImageFile(path=path, content=content, reason=reason)
+    reason = Reason(rule=Rule.TIME_ZONE, of=path, detail="for what reads the local time without TZ")
+    yield ImageFile(path="/etc/localtime", content=content, reason=reason)
+
+
+def _zone_file(name: str, zones: Path) -> Path:
+    if not zones.is_dir():
+        raise ToolchainError(
+            "time zones of this machine",
+            expected="a folder",
+            got="none",
+            where=str(zones),
+            hint="install tzdata",
+        )
     parts = PurePosixPath(name).parts
     file = zones / name
     if not parts or parts[0] == "/" or ".." in parts or not file.is_file():
-        if not zones.is_dir():
-            raise ToolchainError(
-                "time zones of this machine",
-                expected="a folder",
-                got="none",
-                where=str(zones),
-                hint="install tzdata",
-            )
         raise ProjectError(
             "time zone",
             expected="a name such as UTC or Europe/Berlin",
@@ -128,11 +144,7 @@ def _time_zone(project: Project, zones: Path) -> Iterator[ImageFile]:
             where="[env] TZ",
             hint=f"the names are those below {zones}",
         )
-    path = f"{ZONE_FOLDER}/{PurePosixPath(name)}"
-    reason = Reason(rule=Rule.TIME_ZONE, of=None, detail=f"TZ={name}")
-    yield ImageFile(path=path, content=file, reason=reason)
-    reason = Reason(rule=Rule.TIME_ZONE, of=path, detail="for what reads the local time without TZ")
-    yield ImageFile(path="/etc/localtime", content=file, reason=reason)
+    return file
 
 
 def _authorities(bundle: Path) -> ImageFile:

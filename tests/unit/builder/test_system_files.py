@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from tests.support.projects import project
@@ -21,7 +24,6 @@ _BROKER = '[broker]\nurl = "https://broker:8080"\nca = "ca.pem"\n'
 def host(tmp_path: Path) -> HostSystem:
     zones = tmp_path / "zoneinfo"
     (zones / "Europe").mkdir(parents=True)
-    (zones / "UTC").write_bytes(b"TZif utc")
     (zones / "Europe" / "Berlin").write_bytes(b"TZif berlin")
     bundle = tmp_path / "authorities.crt"
     bundle.write_text(_PEM)
@@ -46,9 +48,18 @@ def test_the_time_zone_is_utc_unless_tz_says_otherwise(host: HostSystem) -> None
     utc = _files(host, project())
     berlin = _files(host, project('[env]\nTZ = "Europe/Berlin"\n'))
 
-    assert utc["/usr/share/zoneinfo/UTC"] == utc["/etc/localtime"] == b"TZif utc"
+    assert utc["/usr/share/zoneinfo/UTC"] == utc["/etc/localtime"]
     assert berlin["/usr/share/zoneinfo/Europe/Berlin"] == berlin["/etc/localtime"] == b"TZif berlin"
     assert "/usr/share/zoneinfo/UTC" not in berlin
+
+
+def test_utc_needs_nothing_of_the_host(tmp_path: Path, host: HostSystem) -> None:
+    (tmp_path / "zoneinfo").rename(tmp_path / "elsewhere")
+
+    zone = ZoneInfo.from_file(io.BytesIO(_files(host, project())["/etc/localtime"]), key="UTC")
+
+    assert datetime(2026, 7, 1, tzinfo=zone).utcoffset() == timedelta(0)
+    assert datetime(2026, 7, 1, tzinfo=zone).tzname() == "UTC"
 
 
 @pytest.mark.parametrize("zone", ["Europe/Nowhere", "../authorities.crt", "/etc/passwd", "Europe", ":"])
@@ -78,7 +89,7 @@ def test_a_host_that_lacks_something_is_told_what(
     (tmp_path / missing).rename(tmp_path / "elsewhere")
 
     with pytest.raises(ToolchainError) as refused:
-        _files(host, project())
+        _files(host, project('[env]\nTZ = "Europe/Berlin"\n'))
     assert refused.value.subject == message
     assert refused.value.where == str(tmp_path / missing)
 
