@@ -50,6 +50,7 @@ def test_lengths_of_every_form_come_back(size: int) -> None:
     [
         ("0200", INTEGER.format("nothing")),
         ("0201ff", INTEGER.format("ff")),
+        ("020180", INTEGER.format("80")),
         ("0202007f", INTEGER.format("007f")),
         ("040101", "DER tag: expected 0x02, got 0x04 (test)"),
     ],

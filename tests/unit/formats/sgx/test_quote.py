@@ -34,6 +34,10 @@ def test_each_field_lies_where_the_format_says() -> None:
     )  # fmt: skip
 
 
+def test_a_header_alone_comes_back() -> None:
+    assert QuoteHeader.parse(HEADER.to_bytes()) == HEADER
+
+
 def test_any_size_of_authentication_data_is_read() -> None:
     for size in (0, 32, 1000):
         quote = replace(QUOTE, qe_auth_data=bytes(size))
