@@ -45,6 +45,10 @@ class Opcode(IntEnum):
     GETATTR = 3
     SETATTR = 4
     READLINK = 5
+    MKNOD = 8
+    MKDIR = 9
+    UNLINK = 10
+    RMDIR = 11
     OPEN = 14
     READ = 15
     WRITE = 16
@@ -138,6 +142,13 @@ class Create:
 
     flags: int
     mode: int
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Make ``name`` in the directory ``node``, or remove it (``MKNOD``, ``MKDIR``, ``UNLINK``, ``RMDIR``)."""
+
     name: bytes
 
 
@@ -242,6 +253,7 @@ Body = (
     | ReadLink
     | Open
     | Create
+    | Change
     | Read
     | Write
     | StatFs
@@ -437,6 +449,16 @@ def _lookup(data: bytes, node: int) -> Body:
     return Lookup(_name(data, _HEADER.size))
 
 
+def _change(skipped: int) -> Callable[[bytes, int], Body]:
+    """A parser of a name behind ``skipped`` bytes that are not read."""
+
+    def parse(data: bytes, node: int) -> Body:
+        del node
+        return Change(_name(data, _HEADER.size + skipped))
+
+    return parse
+
+
 def _create(data: bytes, node: int) -> Body:
     del node
     if len(data) < _HEADER.size + 16:
@@ -482,6 +504,10 @@ _PARSERS: Final[dict[int, Callable[[bytes, int], Body]]] = {
     Opcode.GETATTR: _fixed("16x", GetAttributes),
     Opcode.SETATTR: _fixed("I4x8xQ64x", SetAttributes),
     Opcode.READLINK: _fixed("", ReadLink),
+    Opcode.MKNOD: _change(16),
+    Opcode.MKDIR: _change(8),
+    Opcode.UNLINK: _change(0),
+    Opcode.RMDIR: _change(0),
     Opcode.OPEN: _fixed("I4x", Open),
     Opcode.CREATE: _create,
     Opcode.READ: _fixed("QQI20x", Read),

@@ -36,9 +36,8 @@ _TAKEN: Final = (
     | fuse.InitFlag.PARALLEL_DIROPS
     | fuse.InitFlag.MAX_PAGES
 )
-#: MKNOD, MKDIR, UNLINK, RMDIR, RENAME, RENAME2. Gramine takes these to the host; here the image is
-#: read-only, as on a node that runs the container with a read-only root file system.
-_CHANGES: Final = frozenset((8, 9, 10, 11, 12, 45))
+#: RENAME and RENAME2.
+_RENAMES: Final = frozenset((12, 45))
 
 
 @dataclass(slots=True)
@@ -76,6 +75,7 @@ class FileServer:
             fuse.ReadLink: self._read_link,
             fuse.Open: self._open,
             fuse.Create: self._create,
+            fuse.Change: self._change,
             fuse.Read: self._read,
             fuse.Write: self._write,
             fuse.StatFs: self._stat_fs,
@@ -107,9 +107,8 @@ class FileServer:
         """
         handler = self._answers.get(type(request.body))
         if handler is None:
-            if isinstance(request.body, fuse.Other) and request.body.opcode in _CHANGES:
-                raise Denied(errno.EROFS, (self._tree.node(request.node).path, Kind.READ_ONLY))
-            raise Denied(errno.ENOSYS)
+            renames = isinstance(request.body, fuse.Other) and request.body.opcode in _RENAMES
+            raise Denied(errno.EROFS if renames else errno.ENOSYS)
         return handler(request, request.body)
 
     def _serve(self, descriptor: int) -> None:
@@ -157,6 +156,7 @@ class FileServer:
             self._recorder.record(*finding, Asker.find(thread))
         finally:
             _send(descriptor, refusal)
+            self._recorder.reap()
 
     def _init(self, _: fuse.Request, body: fuse.Init) -> bytes:
         return fuse.init_payload(body, take=_TAKEN, max_write=MAX_WRITE, max_pages=MAX_PAGES)
@@ -210,9 +210,15 @@ class FileServer:
         return self._handle(_OpenFile(node, self._tree.hold(node)), fuse.OpenFlag.KEEP_CACHE)
 
     def _create(self, request: fuse.Request, body: fuse.Create) -> bytes:
-        folder = self._tree.node(request.node)
-        path = f"{folder.path.rstrip('/')}/{os.fsdecode(body.name)}"
-        raise Denied(errno.EACCES, (path, Kind.READ_ONLY))
+        raise Denied(errno.EACCES, (self._path(request, body.name), Kind.READ_ONLY))
+
+    def _change(self, request: fuse.Request, body: fuse.Change) -> bytes:
+        # Gramine takes these to the host. The image is read-only there as it is here, on a node that runs the
+        # container with a read-only root file system.
+        raise Denied(errno.EROFS, (self._path(request, body.name), Kind.READ_ONLY))
+
+    def _path(self, request: fuse.Request, name: bytes) -> str:
+        return f"{self._tree.node(request.node).path.rstrip('/')}/{os.fsdecode(name)}"
 
     def _read(self, _: fuse.Request, body: fuse.Read) -> bytes:
         return self._opened(body.handle).content[body.offset : body.offset + body.size]

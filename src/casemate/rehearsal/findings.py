@@ -23,7 +23,7 @@ MAX_STACKS: Final = 40
 #: Findings kept in one rehearsal.
 MAX_FINDINGS: Final = 1000
 #: Seconds that reading one stack may take before it is done without.
-STACK_TIMEOUT: Final = 15.0
+STACK_TIMEOUT: Final = 5.0
 #: Frames kept of a stack, the innermost first.
 MAX_FRAMES: Final = 60
 
@@ -155,16 +155,28 @@ class Recorder:
         interpreter_home: Folder of the standard library inside; its frames are not the application's.
         application: Folder of the application's own code inside.
         reasons: Path inside to the reason for which it is trusted.
+        reader: The ``py-spy`` program; ``None`` does without stacks.
+        timeout: Seconds that reading one stack may take.
     """
 
-    def __init__(self, *, interpreter_home: str, application: str, reasons: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        interpreter_home: str,
+        application: str,
+        reasons: Mapping[str, str],
+        reader: str | None,
+        timeout: float = STACK_TIMEOUT,
+    ) -> None:
         self._interpreter_home = interpreter_home
         self._application = application
         self._reasons = reasons
         self._findings: dict[tuple[str, Kind], Finding] = {}
         self._stacks = 0
         self._lock = threading.Lock()
-        self._spy = find_stack_reader()
+        self._overdue: list[subprocess.Popen[bytes]] = []
+        self._reader = reader
+        self._timeout = timeout
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -177,6 +189,8 @@ class Recorder:
         with self._lock:
             if (path, kind) in self._findings or len(self._findings) >= MAX_FINDINGS:
                 return False
+            if kind is Kind.READ_ONLY:  # what is to be made is looked for first
+                self._findings.pop((path, Kind.MISSING), None)
             self._findings[path, kind] = Finding(path=path, kind=kind, pid=0, process="")
             return True
 
@@ -195,33 +209,53 @@ class Recorder:
         with self._lock:
             self._findings[path, kind] = finding
 
+    def reap(self) -> None:
+        """Wait for readers that took too long; to be called when nothing that they may wait for is open."""
+        with self._lock:
+            overdue, self._overdue = self._overdue, []
+        for helper in overdue:
+            helper.communicate()
+
     def note(self, path: str, kind: Kind, asked_by: Frame | None) -> None:
         """Keep a finding for which nobody waits any more."""
         if self.is_new(path, kind):
             stack = () if asked_by is None else (asked_by,)
             with self._lock:
                 self._findings[path, kind] = Finding(
-                    path=path, kind=kind, pid=0, process="", stack=stack, asked_by=asked_by
+                    path=path,
+                    kind=kind,
+                    pid=0,
+                    process="",
+                    stack=stack,
+                    asked_by=asked_by,
+                    reason=self._reasons.get(path),
                 )
 
     def _read_stack(self, asker: Asker) -> tuple[Frame, ...]:
         with self._lock:
-            if self._spy is None or self._stacks >= MAX_STACKS:
+            if self._reader is None or self._stacks >= MAX_STACKS:
                 return ()
             self._stacks += 1
-        command = [self._spy, "dump", "--json", "--nonblocking", "--pid", str(asker.process)]
+        # Without full names it would look for __init__.py beside each source: in a folder that the kernel may
+        # keep locked until the very request is answered for which it is asked.
+        options = ("--json", "--nonblocking", "--full-filenames")
         try:
-            done = subprocess.run(
-                command,
+            helper = subprocess.Popen(
+                [self._reader, "dump", *options, "--pid", str(asker.process)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                timeout=STACK_TIMEOUT,
-                check=False,
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return ()
-        return parse_stack(done.stdout, inner_thread=asker.inner_thread, outer_thread=asker.thread)
+        try:
+            output, _ = helper.communicate(timeout=self._timeout)
+        except subprocess.TimeoutExpired:
+            helper.kill()
+            with self._lock:
+                self._overdue.append(helper)
+            return ()
+        return parse_stack(output, inner_thread=asker.inner_thread, outer_thread=asker.thread)
 
     def _innermost(self, stack: Iterable[Frame]) -> Frame | None:
         """The frame to show: the application's own, else a library's, else none."""

@@ -11,7 +11,11 @@ from typing import Any, Final
 from casemate.errors import RehearsalError
 from casemate.rehearsal.findings import Finding, Frame, Kind
 
-_NO_MODULE: Final = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
+#: As the interpreter says it, and as the attester does, which says where in place of a traceback.
+_NO_MODULE: Final = re.compile(
+    r"(?:No module named '|ModuleNotFoundError for )(?P<name>[A-Za-z_][\w.]*)"
+    r"(?:'| at (?P<file>\S+):(?P<line>\d+))"
+)
 _TRACEBACK_LINE: Final = re.compile(r'^\s*File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
 _REMEDIES: Final = {
     Kind.MISSING: "add it to [closure] include in casemate.toml and build again",
@@ -72,7 +76,10 @@ class Report:
         hint = "nothing that it asked for was refused; what it printed says why it failed"
         if self.findings:
             last = self.findings[-1]
-            hint = f"{last.path} ({last.kind.value}), asked for by {last.asker}: {_REMEDIES[last.kind]}"
+            remedy = _REMEDIES[last.kind]
+            if last.kind is Kind.MISSING and last.reason is not None:
+                remedy = "it was measured and this image lacks it; use the image of the bundle"
+            hint = f"{last.path} ({last.kind.value}), asked for by {last.asker}: {remedy}"
         raise RehearsalError(
             "application in the rehearsal",
             expected="exit code 0",
@@ -117,15 +124,18 @@ def missing_modules(printed: str, known: Iterable[str]) -> tuple[tuple[str, Fram
             by_stem[folder if stem == "__init__" else f"{folder}/{stem}"] = path
     found = {}
     for match in _NO_MODULE.finditer(printed):
-        ending = "/" + match[1].replace(".", "/")
+        ending = "/" + match["name"].replace(".", "/")
         for stem, path in by_stem.items():
             if stem.endswith(ending):
-                found[path] = _last_frame(printed[: match.start()])
+                found[path] = _importer(match, printed[: match.start()])
     return tuple(found.items())
 
 
-def _last_frame(printed: str) -> Frame | None:
-    lines = _TRACEBACK_LINE.findall(printed)
+def _importer(match: re.Match[str], before: str) -> Frame | None:
+    """The line that imported: said with the name, or the last one of the traceback ``before`` it."""
+    if match["file"] is not None:
+        return Frame(file=match["file"], line=int(match["line"]), function="<module>")
+    lines = _TRACEBACK_LINE.findall(before)
     if not lines:
         return None
     file, line, function = lines[-1]

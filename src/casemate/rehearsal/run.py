@@ -23,7 +23,7 @@ from casemate.formats.manifest import load_manifest
 from casemate.rehearsal import tree
 from casemate.rehearsal.attestation import AttestationDevice
 from casemate.rehearsal.filesystem import FileServer
-from casemate.rehearsal.findings import Kind, Recorder
+from casemate.rehearsal.findings import Kind, Recorder, find_stack_reader
 from casemate.rehearsal.output import Tee
 from casemate.rehearsal.plan import HOSTNAME, Plan
 from casemate.rehearsal.report import Report, Stop, missing_modules
@@ -216,7 +216,12 @@ class Rehearsal:
 def _recorder(plan: Plan, stage: Stage) -> Recorder:
     """Frames of the interpreter's own library, below the folder of its program, are not the application's."""
     home = str(Path(plan.entrypoint).parent.parent)
-    return Recorder(interpreter_home=home, application=APPLICATION_ROOT, reasons=stage.reasons)
+    return Recorder(
+        interpreter_home=home,
+        application=APPLICATION_ROOT,
+        reasons=stage.reasons,
+        reader=find_stack_reader(),
+    )
 
 
 def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str, str]) -> dict[str, Any]:

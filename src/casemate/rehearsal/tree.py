@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from casemate.builder.layout import APPLICATION_ROOT
 from casemate.errors import RehearsalError
 from casemate.formats.fuse import ROOT_NODE
 from casemate.rehearsal.findings import Asker, Kind
@@ -315,13 +316,18 @@ class Tree:
         return content
 
     def _absent(self, path: str, number: int) -> Denied:
-        """The refusal of a path that this machine does not give; worth reporting when it was known once."""
+        """The refusal of a path that this machine does not give.
+
+        It is worth reporting when the file was measured, when the environment had it, and below the
+        application's own folder, where nothing is looked for by guessing.
+        """
         if number != errno.ENOENT:
             return Denied(number)
+        own = path.startswith(f"{APPLICATION_ROOT}/") and not path.endswith("/__pycache__")
         known = path in self._left_out or image_path(self._plan.root, path) in self._plan.trusted
         # A module shipped as bytecode stands for its source, which tracebacks look for in vain.
         replaced = image_path(self._plan.root, path.removesuffix(".py") + ".pyc") in self._plan.trusted
-        return Denied(number, (path, Kind.MISSING) if known and not replaced else None)
+        return Denied(number, (path, Kind.MISSING) if (own or known) and not replaced else None)
 
     def _follow(self, folder: Path, name: str) -> Path:
         """Where ``name`` in ``folder`` leads, links followed without ever leaving the image (rule 1)."""

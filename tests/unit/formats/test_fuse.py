@@ -58,7 +58,11 @@ def request(opcode: int, body: bytes = b"", *, node: int = 7, length: int | None
         ),
         pytest.param(36, struct.pack("<Q", 12), fuse.Interrupt(12), id="interrupt"),
         pytest.param(38, b"", fuse.Destroy(), id="destroy"),
-        pytest.param(9, b"anything at all", fuse.Other(9), id="mkdir-is-not-served"),
+        pytest.param(8, bytes(16) + b"n\0", fuse.Change(b"n"), id="mknod"),
+        pytest.param(9, bytes(8) + b"n\0", fuse.Change(b"n"), id="mkdir"),
+        pytest.param(10, b"n\0", fuse.Change(b"n"), id="unlink"),
+        pytest.param(11, b"n\0", fuse.Change(b"n"), id="rmdir"),
+        pytest.param(12, b"anything at all", fuse.Other(12), id="rename-is-not-served"),
     ],
 )
 def test_each_request_becomes_its_value(opcode: int, body: bytes, expected: fuse.Body) -> None:

@@ -148,6 +148,38 @@ def test_a_path_that_the_build_left_out_is_reported_when_it_is_missed(run: Runne
     assert [(finding.path, finding.kind) for finding in done.report.findings] == [("/opt/zone", Kind.MISSING)]
 
 
+def test_whatever_the_application_misses_in_its_own_folder_is_reported(run: Runner) -> None:
+    done = run(program('print(json.dumps([ask("/app/data/table.csv"), ask("/app/__pycache__")]))'))
+    assert done.result == ["ENOENT", "ENOENT"]
+    assert [(finding.path, str(finding.asked_by)) for finding in done.report.findings] == [
+        ("/app/data", "/app/main.py:2 <module>")
+    ]
+
+
+def test_a_measured_file_that_the_node_lacks_is_reported_with_its_reason(run: Runner, image: Any) -> None:
+    image.write("/opt/table.csv", "a,b").unlink()
+    done = run('open("/opt/table.csv")', reasons={"/opt/table.csv": "[closure] include"})
+    (finding,) = done.report.findings
+    assert (finding.kind, finding.reason) == (Kind.MISSING, "[closure] include")
+    with pytest.raises(RehearsalError) as caught:
+        done.report.require_success()
+    assert caught.value.hint == (
+        "/opt/table.csv (missing), asked for by /app/main.py:1 <module>: "
+        "it was measured and this image lacks it; use the image of the bundle"
+    )
+
+
+def test_a_missing_module_that_the_attester_names_is_reported(run: Runner) -> None:
+    source = """
+        import sys
+        sys.exit("casemate: error: application: expected a module, got "
+                 "ModuleNotFoundError for json.tool at /app/notes.py:5 (notes:app)")
+    """
+    done = run(textwrap.dedent(source), left_out=("/opt/python/lib/python3/json/tool.py",))
+    (finding,) = done.report.findings
+    assert (finding.kind, str(finding.asked_by)) == (Kind.MISSING, "/app/notes.py:5 <module>")
+
+
 def test_the_source_of_a_module_shipped_as_bytecode_is_not_reported(run: Runner, image: Any) -> None:
     image.write("/app/store.pyc", b"bytecode")
     done = run(program('print(json.dumps(ask("/app/store.py")))'), left_out=("/app/store.py",))
@@ -174,15 +206,19 @@ def test_nothing_of_the_image_can_be_written(run: Runner, image: Any) -> None:
             attempt(os.truncate, "/app/main.py", 0),
             attempt(os.unlink, "/app/main.py"),
             attempt(os.mkdir, "/app/folder"),
+            attempt(os.rename, "/app/main.py", "/app/other.py"),
+            attempt(os.symlink, "/app/main.py", "/app/link"),
             attempt(os.utime, "/app/main.py"),
             os.access("/app/main.py", os.W_OK),
         ]))
     """
     before = image.write("/app/main.py", program(source)).read_bytes()
     done = run(program(source))
-    assert done.result == ["EACCES", "EACCES", "EACCES", "EACCES", "EROFS", "EROFS", "ENOSYS", True]
+    assert done.result[:4] == ["EACCES", "EACCES", "EACCES", "EACCES"]
+    assert done.result[4:] == ["EROFS", "EROFS", "EROFS", "ENOSYS", "ENOSYS", True]
     assert (image.rootfs / "enclave/app/main.py").read_bytes() == before
-    assert {finding.kind for finding in done.report.findings} == {Kind.READ_ONLY}
+    read_only = [finding.path for finding in done.report.findings if finding.kind is Kind.READ_ONLY]
+    assert read_only == ["/app/main.py", "/app/new.txt", "/app/folder"]
 
 
 def test_a_tmpfs_mount_can_be_written_and_is_empty_at_first(run: Runner, image: Any) -> None:

@@ -1,0 +1,185 @@
+"""Who asked for a file, and how it is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from casemate.rehearsal.findings import (
+    MAX_FINDINGS,
+    MAX_FRAMES,
+    MAX_STACKS,
+    Asker,
+    Finding,
+    Frame,
+    Kind,
+    Recorder,
+    parse_stack,
+)
+from casemate.rehearsal.report import missing_modules
+
+
+def recorder(reader: str | None, *, timeout: float = 5) -> Recorder:
+    return Recorder(
+        interpreter_home="/opt/python",
+        application="/app",
+        reasons={"/app/a": "import a"},
+        reader=reader,
+        timeout=timeout,
+    )
+
+
+def asker() -> Asker:
+    found = Asker.find(os.getpid())
+    assert found is not None
+    return found
+
+
+def reader(folder: Path, frames: list[str]) -> str:
+    """A program that prints a stack, as ``py-spy dump --json`` does, and counts how often it was asked."""
+    stack = [{"filename": file, "line": 3, "name": "f"} for file in frames]
+    threads = json.dumps([{"os_thread_id": os.getpid(), "frames": stack}])
+    program = folder / "reader"
+    program.write_text(f"#!/bin/sh\necho x >> {folder}/asked\ncat <<'END'\n{threads}\nEND\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_an_asker_is_described_by_the_kernel() -> None:
+    found = asker()
+    assert (found.process, found.thread, found.parent) == (os.getpid(), os.getpid(), os.getppid())
+    assert found.name == Path("/proc/self/comm").read_text().strip()
+
+
+def test_an_asker_that_is_gone_is_nobody() -> None:
+    child = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(child, 0)
+    assert Asker.find(child) is None
+
+
+def test_the_applications_own_line_is_shown_before_that_of_a_library(tmp_path: Path) -> None:
+    frames = ["<frozen importlib>", "/opt/python/lib/x.py", "/opt/python/lib/site-packages/y.py", "/app/z.py"]
+    kept = recorder(reader(tmp_path, frames))
+    assert kept.is_new("/app/a", Kind.UNTRUSTED)
+    kept.record("/app/a", Kind.UNTRUSTED, asker())
+    (finding,) = kept.findings
+    assert finding.asked_by == Frame(file="/app/z.py", line=3, function="f")
+    assert [frame.file for frame in finding.stack] == frames
+    assert finding.reason == "import a"
+
+
+def test_a_library_is_shown_before_the_interpreter(tmp_path: Path) -> None:
+    frames = ["/opt/python/lib/x.py", "/opt/python/lib/site-packages/y.py"]
+    kept = recorder(reader(tmp_path, frames))
+    kept.record("/app/a", Kind.UNTRUSTED, asker())
+    assert kept.findings[0].asker == "/opt/python/lib/site-packages/y.py:3 f"
+
+
+def test_without_a_stack_the_process_is_shown() -> None:
+    kept = recorder(None)
+    kept.record("/app/a", Kind.UNTRUSTED, asker())
+    (finding,) = kept.findings
+    assert (finding.stack, finding.asked_by) == ((), None)
+    assert finding.asker == f"process {finding.pid} ({asker().name})"
+
+
+def test_nobody_is_said_to_be_unknown() -> None:
+    assert Finding(path="/x", kind=Kind.MISSING, pid=0, process="").asker == "unknown"
+
+
+def test_a_reader_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    program = tmp_path / "reader"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    kept = recorder(str(program), timeout=0.2)
+    before = time.monotonic()
+    kept.record("/app/a", Kind.UNTRUSTED, asker())
+    kept.reap()
+    assert time.monotonic() - before < 10
+    assert kept.findings[0].stack == ()
+
+
+def test_a_reader_that_cannot_be_started_is_done_without(tmp_path: Path) -> None:
+    kept = recorder(str(tmp_path / "nothing"))
+    kept.record("/app/a", Kind.UNTRUSTED, asker())
+    assert kept.findings[0].stack == ()
+
+
+def test_stacks_are_read_so_often_and_no_more(tmp_path: Path) -> None:
+    kept = recorder(reader(tmp_path, ["/app/z.py"]))
+    me = asker()
+    for number in range(MAX_STACKS + 1):
+        kept.record(f"/app/{number}", Kind.UNTRUSTED, me)
+    assert len((tmp_path / "asked").read_text().split()) == MAX_STACKS
+    assert [bool(finding.stack) for finding in kept.findings[-2:]] == [True, False]
+
+
+def test_findings_are_kept_once_and_so_many_and_no_more() -> None:
+    kept = recorder(None)
+    fresh = [kept.is_new(f"/x/{number}", Kind.MISSING) for number in range(MAX_FINDINGS + 1)]
+    assert fresh == [True] * MAX_FINDINGS + [False]
+    assert not kept.is_new("/x/0", Kind.MISSING)
+    assert len(kept.findings) == MAX_FINDINGS
+
+
+def dump(*threads: int | None, frames: int = 1) -> bytes:
+    stack = [{"filename": "/app/x.py", "line": number, "name": "f"} for number in range(frames)]
+    return json.dumps(
+        [
+            {"os_thread_id": thread, "frames": [{**frame, "name": str(thread)} for frame in stack]}
+            for thread in threads
+        ]
+    ).encode()
+
+
+def test_a_thread_is_known_by_either_number_or_by_being_the_only_one() -> None:
+    def chosen(output: bytes) -> str:
+        (frame,) = parse_stack(output, inner_thread=1, outer_thread=100)
+        return frame.function
+
+    assert chosen(dump(1, 2)) == "1"
+    assert chosen(dump(100, 2)) == "100"
+    assert chosen(dump(7)) == "7"
+    assert parse_stack(dump(7, 8), inner_thread=1, outer_thread=100) == ()
+
+
+def test_what_is_no_dump_gives_no_frames() -> None:
+    for output in (b"", b"{}", b"[]", b"[1]", b'[{"os_thread_id": 1}]', b'[{"frames": [{}]}]', b"\xff"):
+        assert parse_stack(output, inner_thread=1, outer_thread=100) == ()
+
+
+def test_long_stacks_are_cut_at_the_outer_end() -> None:
+    frames = parse_stack(dump(1, frames=MAX_FRAMES + 5), inner_thread=1, outer_thread=1)
+    assert [frame.line for frame in frames] == list(range(MAX_FRAMES))
+
+
+_KNOWN = (
+    "/opt/python/lib/python3.11/json/tool.py",
+    "/app/notes/__init__.py",
+    "/app/notes/extra.cpython-311-x86_64-linux-gnu.so",
+    "/app/notes/data.txt",
+)
+
+
+def test_missing_modules_are_found_by_the_end_of_their_path() -> None:
+    printed = (
+        "Traceback (most recent call last):\n"
+        '  File "/app/main.py", line 4, in start\n'
+        "    import json.tool\n"
+        "ModuleNotFoundError: No module named 'json.tool'\n"
+        "ModuleNotFoundError: No module named 'notes'\n"
+        "ModuleNotFoundError: No module named 'notes.extra'\n"
+        "ModuleNotFoundError: No module named 'notes.data'\n"
+    )
+    importer = Frame(file="/app/main.py", line=4, function="start")
+    assert missing_modules(printed, _KNOWN) == tuple((path, importer) for path in _KNOWN[:3])
+
+
+def test_a_module_that_nobody_had_is_not_found() -> None:
+    assert missing_modules("No module named 'colour'", _KNOWN) == ()
+
+
+def test_a_missing_module_without_a_traceback_has_no_line() -> None:
+    assert missing_modules("No module named 'notes'", _KNOWN) == ((_KNOWN[1], None),)
