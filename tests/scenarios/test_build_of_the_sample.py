@@ -140,6 +140,17 @@ def test_explain_leads_back_to_the_start(
     assert last is None or document["chain"][-1]["path"] == last
 
 
+def test_explain_shows_the_chain_to_a_person(
+    built: tuple[Bundle, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["explain", str(built[0].path), "notes/store.py"])
+
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("/app/notes/store.pyc  import: from notes.store import ")
+    assert second == '└── /app/notes/__init__.pyc  entry-point: serve = "notes:app"'
+    assert " bytes, sha256 " in third
+
+
 def test_explain_says_what_would_take_in_a_file_that_was_left_out(
     built: tuple[Bundle, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

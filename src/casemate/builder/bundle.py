@@ -160,14 +160,7 @@ def new_bundle(path: Path) -> Iterator[Bundle]:
         ToolchainError: The folder cannot be made or moved.
     """
     path = path.absolute()
-    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or _is_bundle(path))):
-        raise UsageError(
-            "output",
-            expected="a new folder, or a bundle to replace",
-            got="something else",
-            where=str(path),
-            hint="name another folder with -o",
-        )
+    _require_replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -177,13 +170,22 @@ def new_bundle(path: Path) -> Iterator[Bundle]:
         inner = draft / "bundle"
         inner.mkdir()
         yield Bundle(inner)
+        _require_replaceable(path)
         _move(inner, path, draft / "former")
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _is_bundle(path: Path) -> bool:
-    return Bundle(path).measurement_path.is_file()
+def _require_replaceable(path: Path) -> None:
+    is_bundle = Bundle(path).measurement_path.is_file()
+    if path.exists() and not (path.is_dir() and (is_bundle or not any(path.iterdir()))):
+        raise UsageError(
+            "output",
+            expected="a new folder, or a bundle to replace",
+            got="something else",
+            where=str(path),
+            hint="name another folder with -o",
+        )
 
 
 def _move(inner: Path, path: Path, former: Path) -> None:

@@ -52,7 +52,7 @@ def _slimmed(data: bytes) -> bytes:
     sections = [_SECTION.unpack_from(data, table + index * size) for index in range(count)]
     names = _content(data, sections[names_index])
     kept = _mapped_prefix(sections)
-    end = max(_end_of_segments(data), *(_end(section) for section in sections[:kept]))
+    end = max((_end_of_segments(data), *(_end(section) for section in sections[:kept])))
     whole = max(end, table + count * size, *(_end(section) for section in sections))
     removed = sections[kept:]
     if (

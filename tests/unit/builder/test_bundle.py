@@ -16,7 +16,7 @@ from casemate.builder.image import ImageContents, write_image
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values, renew_reference_values
 from casemate.builder.tcb import Tcb, TrustedContent
-from casemate.errors import FormatError, UsageError
+from casemate.errors import FormatError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
 from casemate.verifier.reference_values import ReferenceValues
@@ -118,6 +118,26 @@ def test_what_is_no_bundle_is_not_overwritten(tmp_path: Path) -> None:
         f"output: expected a new folder, or a bundle to replace, got something else ({tmp_path / 'photos'})"
     )
     assert (tmp_path / "photos" / "cat.jpg").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ToolchainError) as refused, new_bundle(tmp_path / "file" / "bundle"):
+        pass
+    assert refused.value.subject == "bundle cannot be written"
+
+
+def test_what_appears_at_the_place_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    def meanwhile() -> None:
+        with new_bundle(tmp_path / "bundle") as draft:
+            _fill(draft)
+            (tmp_path / "bundle").mkdir()
+            (tmp_path / "bundle" / "cat.jpg").touch()
+
+    with pytest.raises(UsageError):
+        meanwhile()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["cat.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,68 @@ def test_an_interpreter_that_is_not_terminated_is_refused() -> None:
 
     with pytest.raises(FormatError, match=r"^PT_INTERP: expected a path and one zero byte, got "):
         ElfDynamic.parse(bytes(image))
+
+
+def _changed(image: bytes, at: int, kind: str, value: int) -> bytes:
+    changed = bytearray(image)
+    struct.pack_into(kind, changed, at, value)
+    return bytes(changed)
+
+
+_IMAGE = write_elf(ElfFile(needed=("libc.so.6",)))
+
+
+@pytest.mark.parametrize(
+    ("image", "subject"),
+    [
+        pytest.param(_changed(_IMAGE, 54, "<H", 40), "size of a program header", id="size of headers"),
+        pytest.param(_changed(_IMAGE, 32, "<Q", 1 << 40), "program headers", id="headers outside"),
+        pytest.param(_changed(_IMAGE, 56, "<H", 0xFFFF), "program headers", id="too many headers"),
+    ],
+)
+def test_impossible_program_headers_are_refused(image: bytes, subject: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        ElfDynamic.parse(image)
+    assert refused.value.subject == subject
+
+
+def test_two_dynamic_sections_are_refused() -> None:
+    image = write_elf(ElfFile(interpreter="/lib/ld.so", needed=("libc.so.6",)))
+
+    with pytest.raises(FormatError) as refused:
+        ElfDynamic.parse(_changed(image, 64 + 2 * 56, "<I", 2))
+    assert str(refused.value) == "number of PT_DYNAMIC segments: expected at most 1, got 2"
+
+
+def test_half_a_string_table_is_refused() -> None:
+    image = _IMAGE.replace(struct.pack("<q", 10), struct.pack("<q", 99))
+
+    with pytest.raises(FormatError) as refused:
+        ElfDynamic.parse(image)
+    assert str(refused.value) == "dynamic string table: expected DT_STRTAB and DT_STRSZ, got one of them"
+
+
+def test_a_list_of_versions_without_its_length_is_refused() -> None:
+    image = write_elf(ElfFile(version_needs=(("libc.so.6", ("GLIBC_2.4",)),)))
+    image = image.replace(struct.pack("<q", 0x6FFFFFFF), struct.pack("<q", 99))
+
+    with pytest.raises(FormatError) as refused:
+        ElfDynamic.parse(image)
+    assert str(refused.value) == "needed symbol versions: expected its number of records, got none"
+
+
+def test_a_list_of_versions_that_ends_early_is_refused() -> None:
+    image = write_elf(ElfFile(version_definitions=("a", "b")))
+    step = struct.pack("<HHHHIII", 1, 0, 1, 1, 0, 20, 28)
+
+    with pytest.raises(FormatError) as refused:
+        ElfDynamic.parse(image.replace(step, step[:-4] + bytes(4)))
+    assert str(refused.value) == "defined symbol versions: expected 1 more records, got a step of 0 bytes"
+
+
+def test_a_name_that_is_no_utf_8_is_refused() -> None:
+    image = _IMAGE.replace(b"libc.so.6", b"libc\xff.so6")
+
+    with pytest.raises(FormatError) as refused:
+        ElfDynamic.parse(image)
+    assert str(refused.value) == ("name in the dynamic string table: expected UTF-8, got 6c696263ff2e736f36")

@@ -37,6 +37,29 @@ def _file(*extra: tuple[bytes, int, int], link: int = 0, payload: bytes = b"") -
     return bytes(data) + b"".join(headers) + payload
 
 
+def _changed(at: int, value: int) -> bytes:
+    data = bytearray(_file(*_DEBUGGING))
+    struct.pack_into("<H", data, at, value)
+    return bytes(data)
+
+
+def _nothing_mapped() -> bytes:
+    text = _section(b".text", _PROGBITS, _ALLOC, 64, 8)
+    return _file(*_DEBUGGING).replace(text, _section(b".text", _PROGBITS, 0, 64, 8))
+
+
+def _all_mapped() -> bytes:
+    data = bytearray(_file())
+    struct.pack_into("<Q", data, len(data) - 64 + 8, _ALLOC)
+    return bytes(data)
+
+
+def _names_outside() -> bytes:
+    data = bytearray(_file(*_DEBUGGING))
+    struct.pack_into("<Q", data, len(data) - 64 + 32, 1 << 40)
+    return bytes(data)
+
+
 _DEBUGGING = ((b".symtab", _SYMTAB, 0), (b".debug_info", _PROGBITS, 0))
 
 
@@ -82,6 +105,11 @@ def test_a_second_time_changes_nothing() -> None:
         pytest.param(_file(*_DEBUGGING, payload=b"appended"), id="something behind the sections"),
         pytest.param(_file(*_DEBUGGING, link=3), id="a mapped section that refers to the symbol table"),
         pytest.param(_file(*_DEBUGGING)[:-1], id="cut"),
+        pytest.param(_changed(56, 0), id="no segments"),
+        pytest.param(_changed(62, 0), id="no names of sections"),
+        pytest.param(_nothing_mapped(), id="no mapped section"),
+        pytest.param(_all_mapped(), id="every section mapped"),
+        pytest.param(_names_outside(), id="names of sections outside of the file"),
     ],
 )
 def test_every_other_file_is_left_as_it_is(data: bytes) -> None:
