@@ -1,0 +1,50 @@
+"""What the environment decides, and every default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casemate.errors import UsageError
+from casemate.settings import Settings
+
+
+def test_an_empty_environment_gives_every_default() -> None:
+    assert Settings.from_environment({}) == Settings(
+        cache=Path.home() / ".cache" / "casemate",
+        gramine=None,
+        library_path=(),
+        source_date_epoch=0,
+    )
+
+
+def test_everything_can_be_set() -> None:
+    environment = {
+        "XDG_CACHE_HOME": "/cache",
+        "CASEMATE_GRAMINE": "/opt/gramine",
+        "LD_LIBRARY_PATH": "/opt/a:relative::/opt/b;/opt/c",
+        "SOURCE_DATE_EPOCH": "1700000000",
+    }
+
+    assert Settings.from_environment(environment) == Settings(
+        cache=Path("/cache/casemate"),
+        gramine=Path("/opt/gramine"),
+        library_path=("/opt/a", "/opt/b", "/opt/c"),
+        source_date_epoch=1_700_000_000,
+    )
+
+
+def test_the_largest_time_that_a_layer_can_carry_is_the_limit() -> None:
+    assert Settings.from_environment({"SOURCE_DATE_EPOCH": "8589934591"}).source_date_epoch == 2**33 - 1
+    with pytest.raises(UsageError):
+        Settings.from_environment({"SOURCE_DATE_EPOCH": "8589934592"})
+
+
+@pytest.mark.parametrize("text", ["-1", "now", "1.5", "１", " 1"])
+def test_a_time_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Settings.from_environment({"SOURCE_DATE_EPOCH": text})
+    assert str(refused.value) == (
+        f"SOURCE_DATE_EPOCH: expected seconds since 1970, less than 2^33, got {text} (the environment)"
+    )
