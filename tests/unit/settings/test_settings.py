@@ -41,7 +41,7 @@ def test_the_largest_time_that_a_layer_can_carry_is_the_limit() -> None:
         Settings.from_environment({"SOURCE_DATE_EPOCH": "8589934592"})
 
 
-@pytest.mark.parametrize("text", ["-1", "now", "1.5", "１", " 1"])
+@pytest.mark.parametrize("text", ["-1", "now", "1.5", "\N{FULLWIDTH DIGIT ONE}", " 1"])
 def test_a_time_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         Settings.from_environment({"SOURCE_DATE_EPOCH": text})
