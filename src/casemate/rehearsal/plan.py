@@ -120,6 +120,11 @@ class Plan:
         names = {mount.key for mount in self.mounts if mount.key is not None}
         return tuple(sorted(names - set(SEALING_KEYS)))
 
+    @property
+    def library_folders(self) -> tuple[str, ...]:
+        """Where the loader looks for libraries that name no other place."""
+        return _library_folders(self.environment)
+
     def variables(self, outside: Mapping[str, str]) -> dict[str, str]:
         """The environment of the application; ``outside`` is that of whoever starts the rehearsal."""
         passed = {name: outside[name] for name in self.passthrough if name in outside}
@@ -252,11 +257,16 @@ def _absolute(path: str, where: str) -> str:
 def _loader(environment: tuple[tuple[str, str], ...], root: str, trusted: Mapping[str, bytes]) -> str | None:
     """Where Gramine finds the loader: by its file name, in the folders of ``LD_LIBRARY_PATH``."""
     name = posixpath.basename(LOADER_ALIAS)
-    for folder in dict(environment).get("LD_LIBRARY_PATH", "").split(":"):
-        path = posixpath.normpath(posixpath.join("/", folder, name))
+    for folder in _library_folders(environment):
+        path = posixpath.join(folder, name)
         if image_path(root, path) in trusted:
             return path
     return None
+
+
+def _library_folders(environment: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    folders = dict(environment).get("LD_LIBRARY_PATH", "").split(":")
+    return tuple(posixpath.normpath(posixpath.join("/", folder)) for folder in folders if folder)
 
 
 def image_path(root: str, path: str) -> str:

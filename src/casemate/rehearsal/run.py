@@ -196,9 +196,7 @@ class Rehearsal:
         self._server.join(_END_TIMEOUT)
         printed = self._tee.finish(_END_TIMEOUT)
         if code != 0:
-            known = (*self._stage.left_out, *self._tree.absent_trusted())
-            for path, frame in missing_modules(printed, known):
-                self._recorder.note(path, Kind.MISSING, frame)
+            self._note_what_nothing_asked_for(printed)
         enclave = self._stage.enclave
         return Report(
             exit_code=code,
@@ -211,6 +209,17 @@ class Rehearsal:
             findings=self._recorder.findings,
             notes=(*self._stage.notes, *_notes(self._plan, self._stop)),
         )
+
+    def _note_what_nothing_asked_for(self, printed: str) -> None:
+        """Modules that the import system did not see, and libraries that the loader found nowhere.
+
+        Neither shows in a request that is refused for good, so they count for an application that failed.
+        """
+        known = (*self._stage.left_out, *self._tree.absent_trusted())
+        for path, frame in missing_modules(printed, known):
+            self._recorder.note(path, Kind.MISSING, frame)
+        for path in self._tree.missed_libraries:
+            self._recorder.note(path, Kind.MISSING, None)
 
 
 def _recorder(plan: Plan, stage: Stage) -> Recorder:

@@ -167,6 +167,7 @@ def _receive(channel: socket.socket, timeout: float | None) -> tuple[dict[str, A
     descriptor = None
     for _, _, content in ancillary:
         descriptor = array.array("i", content)[0]
+        os.set_inheritable(descriptor, False)
     message: dict[str, Any] = json.loads(data) if data else {}
     return message, descriptor
 

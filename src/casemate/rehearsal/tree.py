@@ -20,6 +20,7 @@ import errno
 import hashlib
 import os
 import posixpath
+import re
 import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ LINKS: Final = {
 #: What Gramine shows of /sys.
 TOPOLOGY: Final = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 MAX_LINKS: Final = 40
+_LIBRARY: Final = re.compile(r"\.so(\.\d+)*$")
 _SYNTHETIC_FOLDER: Final = stat.S_IFDIR | 0o555
 
 
@@ -127,6 +129,7 @@ class Tree:
         self._by_path: dict[str, Node] = {}
         self._children: dict[str, list[str]] = {}
         self._opened: set[str] = set()
+        self._missed: dict[str, str] = {}
         self._latest: tuple[str, bytes] | None = None
         self._add_root(plan.root)
         for path in (*GRAMINE_FOLDERS, *TOPOLOGY, *(mount.path for mount in plan.mounts)):
@@ -160,16 +163,19 @@ class Tree:
         """
         path = posixpath.join(folder.path, name)
         known = self._by_path.get(path)
-        if known is not None:
-            return known
-        if folder.host is None or path in GRAMINE_FOLDERS:
-            raise Denied(errno.ENOENT)
-        try:
-            host = self._follow(folder.host, name)
-            found = host.lstat()
-        except OSError as refusal:
-            raise self._absent(path, refusal.errno or errno.EIO) from None
-        return self._add_found(path, host, found)
+        if known is None:
+            if folder.host is None or path in GRAMINE_FOLDERS:
+                raise Denied(errno.ENOENT)
+            try:
+                host = self._follow(folder.host, name)
+                found = host.lstat()
+            except OSError as refusal:
+                if folder.path in self._plan.library_folders and _LIBRARY.search(name):
+                    self._missed.setdefault(name, path)
+                raise self._absent(path, refusal.errno or errno.EIO) from None
+            known = self._add_found(path, host, found)
+        self._missed.pop(name, None)
+        return known
 
     def names(self, folder: Node) -> tuple[Node, ...]:
         """What a folder holds, by name, each looked up (rule 2).
@@ -214,7 +220,7 @@ class Tree:
         if node.content is None:
             if node.host is None or node.image is None:
                 raise Denied(errno.EACCES)
-            node.content = self._verified(node.path, node.image, node.host)
+            node.content = self._verified(self._inside(node.image), node.image, node.host)
             self._opened.add(node.image)
         node.users += 1
         return node.content
@@ -225,14 +231,23 @@ class Tree:
         if node.users == 0:
             node.content = None
 
+    @property
+    def missed_libraries(self) -> tuple[str, ...]:
+        """Shared libraries that were looked for and found in no folder: where each was looked for first."""
+        return tuple(self._missed.values())
+
     def absent_trusted(self) -> tuple[str, ...]:
         """Trusted files that the image does not hold, as the application would see them."""
         root = self._plan.root.rstrip("/") + "/"
         return tuple(
-            path.removeprefix(self._plan.root.rstrip("/"))
+            self._inside(path)
             for path in sorted(self._plan.trusted)
             if path.startswith(root) and not (self._top / path.lstrip("/")).exists()
         )
+
+    def _inside(self, image: str) -> str:
+        """Where the application sees a file of the image: the other direction of :func:`image_path`."""
+        return image.removeprefix(self._plan.root.rstrip("/"))
 
     def _add_root(self, root: str) -> None:
         try:

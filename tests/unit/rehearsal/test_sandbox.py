@@ -341,6 +341,30 @@ def test_an_entry_point_that_was_changed_is_refused_by_name(run: Runner, image: 
     )
 
 
+def test_a_library_that_the_loader_finds_nowhere_is_reported(run: Runner, image: Any) -> None:
+    (image.rootfs / "enclave/lib/glibc/libm.so.6").unlink()
+    del image.trusted["/enclave/lib/glibc/libm.so.6"]
+    done = run("pass")
+    assert done.report.exit_code == 127
+    assert [(finding.path, finding.kind) for finding in done.report.findings] == [
+        ("/lib/glibc/libm.so.6", Kind.MISSING)
+    ]
+
+
+def test_a_loader_that_was_changed_is_named_by_its_place(run: Runner, image: Any) -> None:
+    loader = image.rootfs / "enclave/lib/glibc/ld-linux-x86-64.so.2"
+    content = loader.read_bytes()
+    loader.unlink()
+    loader.write_bytes(content + b"x")
+    loader.chmod(0o755)
+    with pytest.raises(RehearsalError) as caught:
+        run("pass")
+    assert str(caught.value) == (
+        "entry point: expected a program that can be executed, got Operation not permitted, because "
+        f"/lib/glibc/ld-linux-x86-64.so.2 is changed ({image.python})"
+    )
+
+
 def test_a_start_dir_that_does_not_exist_is_refused(run: Runner, image: Any) -> None:
     image.manifest["fs"]["start_dir"] = "/nowhere"
     with pytest.raises(RehearsalError) as caught:
