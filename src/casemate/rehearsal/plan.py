@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from casemate.errors import RehearsalError
-from casemate.formats.manifest import EnclaveSettings, parse_size, trusted_files
+from casemate.formats.manifest import EnclaveSettings, parse_size, trusted_files, type_name
 
 #: The name that the application sees as the machine's, unless the manifest asks for the host's.
 HOSTNAME: Final = "localhost"
@@ -133,19 +133,24 @@ class Plan:
 
 def _get(manifest: Mapping[str, Any], place: str, kind: type, default: Any) -> Any:
     """The value at the dotted ``place``, which must have the type ``kind`` where it is there."""
-    value: Any = manifest
-    for name in place.split("."):
+    table, _, rest = place.partition(".")
+    seen = table
+    value: Any = manifest.get(table)
+    while rest and value is not None:
         if not isinstance(value, Mapping):
-            value = None
-            break
-        value = value.get(name)
-        if value is None:
-            return default
+            raise _wrong_type(dict, value, seen)
+        table, _, rest = rest.partition(".")
+        seen += f".{table}"
+        value = value.get(table)
+    if value is None:
+        return default
     if type(value) is not kind:
-        raise RehearsalError(
-            "manifest", expected=f"a value of type {kind.__name__}", got=type(value).__name__, where=place
-        )
+        raise _wrong_type(kind, value, place)
     return value
+
+
+def _wrong_type(kind: type, value: object, where: str) -> RehearsalError:
+    return RehearsalError("manifest", expected=type_name(kind()), got=type_name(value), where=where)
 
 
 #: What would make a rehearsal easier, or other, than the real run: place, and what to do about it.
