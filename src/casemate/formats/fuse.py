@@ -17,8 +17,8 @@ from typing import Final
 from casemate.errors import FormatError
 
 MAJOR: Final = 7
-#: The oldest minor version spoken. Linux 4.18, the first that mounts FUSE in a user namespace, speaks 27.
-OLDEST_MINOR: Final = 27
+#: The oldest minor version spoken, that of Linux 5.3, which is also the first with all that a rehearsal uses.
+OLDEST_MINOR: Final = 31
 #: The version that replies are laid out for; a kernel that speaks a later one falls back to it.
 MINOR: Final = 31
 
@@ -395,10 +395,10 @@ def init_payload(offer: Init, *, take: InitFlag, max_write: int, max_pages: int)
             "FUSE protocol of the kernel",
             expected=f"{MAJOR}.{OLDEST_MINOR} or later",
             got=f"{offer.major}.{offer.minor}",
-            hint="a rehearsal needs Linux 4.18 or later",
+            hint="a rehearsal needs Linux 5.3 or later",
         )
     return _INIT_REPLY.pack(
-        *(MAJOR, min(MINOR, offer.minor), offer.max_readahead, int(take) & offer.flags, 0, 0),
+        *(MAJOR, MINOR, offer.max_readahead, int(take) & offer.flags, 0, 0),
         *(max_write, 1, max_pages, 0, 0, 0),
     )
 
