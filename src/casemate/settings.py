@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,6 @@ def _epoch(text: str) -> int:
     return int(text)
 
 
-def inherited_environment() -> Mapping[str, str]:
-    """The environment as it stands, for a manifest that passes some of it through to the application."""
-    return dict(os.environ)
+def variables(names: Iterable[str]) -> Mapping[str, str]:
+    """Those of the named variables that the environment has: what a user wants to pass on, and no more."""
+    return {name: os.environ[name] for name in names if name in os.environ}

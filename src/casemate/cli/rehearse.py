@@ -28,6 +28,13 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="What stands for Gramine: namespaces and FUSE.",
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Stop it after so many seconds.")
+@click.option(
+    "--pass",
+    "passed",
+    multiple=True,
+    metavar="NAME",
+    help="Let a passthrough variable of the manifest have its value from here; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a document; the application prints to stderr.")
 def command(
     bundle: Path,
@@ -35,6 +42,7 @@ def command(
     rootfs: Path | None,
     runtime: str,
     timeout: float | None,
+    passed: tuple[str, ...],
     *,
     as_json: bool,
 ) -> None:
@@ -47,12 +55,12 @@ def command(
     from casemate.builder.bundle import Bundle
     from casemate.rehearsal.loading import stage_of
     from casemate.rehearsal.run import Rehearsal
-    from casemate.settings import inherited_environment
+    from casemate.settings import variables
 
     del runtime  # there is one
     stage = stage_of(Bundle.open(bundle), _platform(platform), rootfs)
     stdout = 2 if as_json else 1
-    with Rehearsal(stage, outside=inherited_environment(), stdout=stdout) as rehearsal:
+    with Rehearsal(stage, outside=variables(passed), stdout=stdout) as rehearsal:
         report = _run(rehearsal, timeout)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
@@ -87,12 +95,13 @@ def _show(report: Report) -> None:
     """The report for people, on standard error: standard output is the application's."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(stderr=True)
     if report.findings:
         table = Table("refused", "file", "asked for by", title="Files that the application did not get")
         for finding in report.findings:
-            table.add_row(finding.kind.value, finding.path, finding.asker)
+            table.add_row(finding.kind.value, Text(_printable(finding.path)), Text(_printable(finding.asker)))
         console.print(table)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
@@ -103,4 +112,11 @@ def _show(report: Report) -> None:
         markup=False,
         highlight=False,
         soft_wrap=True,
+    )
+
+
+def _printable(text: str) -> str:
+    """``text`` without what a terminal would obey: the application chose these names."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )

@@ -26,6 +26,8 @@ MAX_FINDINGS: Final = 1000
 STACK_TIMEOUT: Final = 5.0
 #: Frames kept of a stack, the innermost first.
 MAX_FRAMES: Final = 60
+#: Begin of the names of the import system's own frames.
+_IMPORT_SYSTEM: Final = "<frozen importlib"
 
 
 class Kind(Enum):
@@ -172,6 +174,7 @@ class Recorder:
         self._application = application
         self._reasons = reasons
         self._findings: dict[tuple[str, Kind], Finding] = {}
+        self._meaningless: set[tuple[str, Kind]] = set()
         self._stacks = 0
         self._lock = threading.Lock()
         self._overdue: list[subprocess.Popen[bytes]] = []
@@ -187,7 +190,8 @@ class Recorder:
     def is_new(self, path: str, kind: Kind) -> bool:
         """Whether this is the first time, and there is room; the caller then owes a :meth:`record`."""
         with self._lock:
-            if (path, kind) in self._findings or len(self._findings) >= MAX_FINDINGS:
+            known = (path, kind) in self._findings or (path, kind) in self._meaningless
+            if known or len(self._findings) >= MAX_FINDINGS:
                 return False
             if kind is Kind.READ_ONLY:  # what is to be made is looked for first
                 self._findings.pop((path, Kind.MISSING), None)
@@ -195,8 +199,17 @@ class Recorder:
             return True
 
     def record(self, path: str, kind: Kind, asker: Asker | None) -> None:
-        """Find out what asked, and keep it. Takes as long as reading a stack; never raises."""
+        """Find out what asked, and keep it. Takes as long as reading a stack; never raises.
+
+        The import system asks for each file that a module could be, one after the other, so what it misses
+        means nothing: a module that is missing shows as an ImportError.
+        """
         stack = () if asker is None else self._read_stack(asker)
+        if kind is Kind.MISSING and stack and stack[0].file.startswith(_IMPORT_SYSTEM):
+            with self._lock:
+                self._meaningless.add((path, kind))
+                del self._findings[path, kind]
+            return
         finding = Finding(
             path=path,
             kind=kind,

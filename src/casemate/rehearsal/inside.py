@@ -50,7 +50,13 @@ PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 LAST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x20080522
-SYS_PIVOT_ROOT = 155  # x86-64; SGX exists nowhere else
+# System calls of x86-64; SGX exists nowhere else.
+SYS_PIVOT_ROOT = 155
+SYS_LANDLOCK_CREATE_RULESET = 444
+SYS_LANDLOCK_RESTRICT_SELF = 446
+LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 0x1
+#: The kernel has no Landlock, has it switched off, or has one before 6.12, which has no scopes.
+NO_LANDLOCK_SCOPES = (errno.ENOSYS, errno.EOPNOTSUPP, errno.E2BIG, errno.EINVAL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,6 +100,7 @@ def main(arguments: list[str]) -> None:
 def probe() -> None:
     """Try what a rehearsal needs from the machine, and leave nothing behind."""
     enter_namespaces(uid=0, gid=0)
+    write("no-namespaces", "/proc/sys/user/max_user_namespaces", "0")
     os.close(open_fuse())
     do("unshare-pid", "PID namespace", _libc.unshare, CLONE_NEWPID)
     child = os.fork()
@@ -109,6 +116,9 @@ def probe() -> None:
 def keep(channel: socket.socket, plan: dict[str, Any]) -> None:
     """The keeper: prepare, start the application, wait for it, end it when the rehearsal goes away."""
     enter_namespaces(uid=plan["uid"], gid=plan["gid"])
+    # What the application gives up it could get back in a user namespace of its own. The limit is that of
+    # this namespace, whoever is root outside. Gramine has no namespaces either.
+    write("no-namespaces", "/proc/sys/user/max_user_namespaces", "0")
     if plan["hostname"] is not None:
         do("hostname", plan["hostname"], socket.sethostname, plan["hostname"])
     mount_root(channel, plan)
@@ -229,16 +239,21 @@ def become_application(failure: int, plan: dict[str, Any]) -> NoReturn:
 def mount_inside(plan: dict[str, Any]) -> None:
     """The mounts below the FUSE root: /proc, devices, the topology of /sys, and the manifest's own."""
     root = plan["root"]
-    mount("mount-proc", "proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    # Read-only, because root of this machine is root to the files of /proc/sys, whatever it gave up.
+    mount("mount-proc", "proc", f"{root}/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for device in plan["devices"]:
-        mount("mount-device", device, root + device, None, MS_BIND)
+        bind_read_only("mount-device", device, root + device, MS_NOSUID | MS_NOEXEC)
     for folder in plan["topology"]:
-        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
-        mount("mount-sys", folder, root + folder, None, MS_BIND)
-        mount("mount-sys", folder, root + folder, None, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+        bind_read_only("mount-sys", folder, root + folder, MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for path in plan["tmpfs"]:
         options = f"mode=0700,size={plan['tmpfs_size']}"
         mount("mount-tmpfs", "tmpfs", root + path, "tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def bind_read_only(step: str, source: str, target: str, flags: int) -> None:
+    """Show ``source`` at ``target``. A device still takes what is written to it; its owner and mode stay."""
+    mount(step, source, target, None, MS_BIND)
+    mount(step, source, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
 
 
 def change_root(plan: dict[str, Any]) -> None:
@@ -272,6 +287,21 @@ def give_up_power() -> None:
     do("drop-capabilities", "all", _libc.capset, ctypes.byref(header), ctypes.byref(nothing))
     do("no-new-privileges", "prctl", _libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     do("no-new-privileges", "prctl", _libc.prctl, PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    keep_to_own_sockets()
+
+
+def keep_to_own_sockets() -> None:
+    """Abstract UNIX sockets of this machine are out of reach, as in Gramine; from Linux 6.12 on."""
+    # struct landlock_ruleset_attr: no files, no ports, one scope.
+    attributes = (ctypes.c_uint64 * 3)(0, 0, LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    ruleset = _libc.syscall(SYS_LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), size, 0)
+    if ruleset < 0:
+        if ctypes.get_errno() in NO_LANDLOCK_SCOPES:
+            return
+        raise StepError("own-sockets", ctypes.get_errno(), "landlock")
+    do("own-sockets", "landlock", _libc.syscall, SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    os.close(ruleset)
 
 
 def execute(plan: dict[str, Any]) -> NoReturn:

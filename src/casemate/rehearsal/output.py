@@ -23,7 +23,8 @@ class Tee:
 
     def __init__(self, target: int) -> None:
         self._reading, self.descriptor = os.pipe()
-        self._target = target
+        # A copy: what the caller does with its own descriptor does not matter any more.
+        self._target = os.dup(target)
         self._kept = b""
         self._detached = False
         self._thread = threading.Thread(target=self._copy, name="casemate-output", daemon=True)
@@ -51,3 +52,4 @@ class Tee:
                         data = data[os.write(self._target, data) :]
         finally:
             os.close(self._reading)
+            os.close(self._target)

@@ -21,6 +21,8 @@ DEFAULT_DESCRIPTORS: Final = 900
 #: The only name by which the kernel asks for the dynamic loader of an x86-64 program with the GNU C library.
 LOADER_ALIAS: Final = "/lib64/ld-linux-x86-64.so.2"
 _FILE: Final = "file:"
+#: Signed 32 bits, the least of what the kernel takes for identifiers and limits.
+_LARGEST_NUMBER: Final = (1 << 31) - 1
 #: Keys that every SGX enclave has, readable only.
 SEALING_KEYS: Final = ("_sgx_mrenclave", "_sgx_mrsigner")
 
@@ -102,12 +104,12 @@ class Plan:
             root=root,
             mounts=_mounts(manifest),
             start_dir=_absolute(start_dir, "fs.start_dir"),
-            uid=_get(manifest, "loader.uid", int, 0),
-            gid=_get(manifest, "loader.gid", int, 0),
+            uid=_number(manifest, "loader.uid", 0),
+            gid=_number(manifest, "loader.gid", 0),
             trusted=trusted,
             enclave_size=EnclaveSettings.from_manifest(manifest).size,
             stack=parse_size(_get(manifest, "sys.stack.size", str, DEFAULT_STACK), where="sys.stack.size"),
-            descriptors=_get(manifest, "sys.fds.limit", int, DEFAULT_DESCRIPTORS),
+            descriptors=_number(manifest, "sys.fds.limit", DEFAULT_DESCRIPTORS),
             remote_attestation=_get(manifest, "sgx.remote_attestation", str, "none"),
             sigterm=_get(manifest, "sys.enable_sigterm_injection", bool, False),
             domain_names=_get(manifest, "sys.enable_extra_runtime_domain_names_conf", bool, False),
@@ -129,6 +131,14 @@ class Plan:
         """The environment of the application; ``outside`` is that of whoever starts the rehearsal."""
         passed = {name: outside[name] for name in self.passthrough if name in outside}
         return passed | dict(self.environment)
+
+
+def _number(manifest: Mapping[str, Any], place: str, default: int) -> int:
+    """An integer that the kernel takes for an identifier or a limit."""
+    value: int = _get(manifest, place, int, default)
+    if not 0 <= value <= _LARGEST_NUMBER:
+        raise RehearsalError(place, expected=f"0 to {_LARGEST_NUMBER}", got=str(value))
+    return value
 
 
 def _get(manifest: Mapping[str, Any], place: str, kind: type, default: Any) -> Any:

@@ -66,7 +66,7 @@ class Rehearsal:
 
     Args:
         stage: Makes what is run, given a private empty folder for what it has to unpack.
-        outside: Environment from which the manifest's passthrough variables come.
+        outside: The variables that the manifest's passthrough may have.
         stdout: Descriptor that the application writes to; this process's own by default.
         stderr: The same for its errors.
     """
@@ -122,8 +122,10 @@ class Rehearsal:
             self._recorder = _recorder(self._plan, self._stage)
             self._tree = self._make_tree()
             self._server = FileServer(self._tree, self._recorder, uid=self._plan.uid, gid=self._plan.gid)
-            self._tee = Tee(self._stderr)
-            stack.callback(self._tee.finish, _END_TIMEOUT)
+            # Pipes, both of them: a terminal that is handed over can be read from.
+            self._output, self._errors = Tee(self._stdout), Tee(self._stderr)
+            stack.callback(self._output.finish, _END_TIMEOUT)
+            stack.callback(self._errors.finish, _END_TIMEOUT)
             self._start_sandbox(private, stack)
             self._stack = stack.pop_all()
 
@@ -181,20 +183,22 @@ class Rehearsal:
                 _instructions(self._plan, private, root, self._plan.variables(self._outside)),
                 private,
                 self._server.start,
-                stdout=self._stdout,
-                stderr=self._tee.descriptor,
+                stdout=self._output.descriptor,
+                stderr=self._errors.descriptor,
             )
         except RehearsalError as error:
             self._server.join(_END_TIMEOUT)
             raise _with_findings(error, self._recorder) from None
         stack.callback(self._server.join, _END_TIMEOUT)
         stack.callback(self._sandbox.close)
-        self._tee.detach()
+        self._output.detach()
+        self._errors.detach()
 
     def _finish(self, code: int) -> Report:
         self._sandbox.close()
         self._server.join(_END_TIMEOUT)
-        printed = self._tee.finish(_END_TIMEOUT)
+        self._output.finish(_END_TIMEOUT)
+        printed = self._errors.finish(_END_TIMEOUT)
         if code != 0:
             self._note_what_nothing_asked_for(printed)
         enclave = self._stage.enclave

@@ -202,6 +202,7 @@ _STEPS: Final = {
     "open-fuse": "/dev/fuse",
     "mount-fuse": "mounting FUSE in a user namespace",
     "mount-proc": "mounting /proc in a PID namespace",
+    "no-namespaces": "limiting namespaces in /proc/sys/user",
 }
 
 
@@ -221,7 +222,7 @@ def _remedy(step: str, number: int) -> str:
         path = Path("/proc/sys") / name.replace(".", "/")
         if path.exists() and path.read_text(encoding="ascii").strip() == bad:
             return f"an administrator can allow it with: sysctl -w {name}={good}"
-    if step == "mount-proc":
+    if step in ("mount-proc", "no-namespaces"):
         return "a container needs an unmasked /proc (--security-opt systempaths=unconfined)"
     return "in a container, its security profile has to allow user namespaces and mounts"
 

@@ -25,7 +25,9 @@ from casemate.simulator.enclave import SimulatedEnclave
 from casemate.simulator.platform import SimulatedPlatform
 
 #: The modules that test programs may import.
-_MODULES = "os, sys, json, socket, signal, time, threading, errno, stat, traceback, resource, linecache"
+_MODULES = (
+    "os, sys, json, socket, signal, time, threading, errno, stat, traceback, resource, linecache, ctypes"
+)
 #: What most test programs begin with: ``from asking import *``.
 _ASKING = """
     import os, json, errno
