@@ -41,7 +41,13 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
     max_leaves=8,
 )
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=20)
+#: Text that Gramine's manifest can hold.
+TEXT = st.text(
+    st.characters(
+        exclude_categories=("Cs", "Cc"), include_characters="\t\r\n", exclude_characters="\ufffe\uffff"
+    ),
+    max_size=20,
+).filter(lambda text: "'''" not in text)
 
 
 @given(st.binary(max_size=200))

@@ -14,7 +14,7 @@ from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.signing import enclave_attributes, make_sigstruct, require_enclave_key
 from casemate.errors import FormatError, RefusedError
-from casemate.formats.manifest import EnclaveSettings, load_manifest
+from casemate.formats.manifest import EnclaveSettings, load_measured_manifest
 from casemate.formats.sgx.sigstruct import SigningDate
 from casemate.keys import Signer
 
@@ -50,7 +50,7 @@ def sign_bundle(
     """
     require_enclave_key(signer.public_key)
     record, manifest = bundle.measurement, bundle.manifest
-    value = load_manifest(manifest)
+    value = load_measured_manifest(manifest)
     if not allow_debug:
         require_secure(value, where=str(bundle.manifest_path))
     image = simulated_platform_image if record.simulated else _platform_image(bundle.image)

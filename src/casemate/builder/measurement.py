@@ -20,7 +20,7 @@ from casemate.builder.enclave import Area, EnclaveLayout, PageFlags, round_up
 from casemate.builder.gramine import enclave_constants
 from casemate.errors import FormatError
 from casemate.formats.elf import PAGE_SIZE, ElfImage
-from casemate.formats.manifest import EnclaveSettings, load_manifest, missing_for_measurement
+from casemate.formats.manifest import EnclaveSettings, load_measured_manifest, missing_for_measurement
 from casemate.formats.sgx.report import MrEnclave
 
 #: The version of Gramine whose rules hold when none is named.
@@ -53,8 +53,8 @@ def measure(
         gramine_version: Its version: ``"1.9"``.
 
     Raises:
-        FormatError: A manifest that is no TOML, incomplete or contradictory; an image that is not a
-            loadable ELF file; an enclave that is too small.
+        FormatError: A manifest that is no TOML, ambiguous, incomplete or contradictory; an image that is
+            not a loadable ELF file; an enclave that is too small.
         ToolchainError: A version of Gramine whose constants are not known.
     """
     return measure_layout(layout_of(manifest, platform_image, gramine_version))
@@ -65,7 +65,7 @@ def layout_of(
 ) -> EnclaveLayout:
     """The layout that :func:`measure` measures; arguments and errors are the same."""
     constants = enclave_constants(gramine_version)
-    value = load_manifest(manifest)
+    value = load_measured_manifest(manifest)
     missing = missing_for_measurement(value)
     if missing:
         raise FormatError(

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from casemate.builder.hardening import require_secure
 from casemate.builder.measurement import measure
 from casemate.errors import KeyUnfitError
-from casemate.formats.manifest import CpuFeature, EnclaveSettings, load_manifest
+from casemate.formats.manifest import CpuFeature, EnclaveSettings, load_measured_manifest
 from casemate.formats.sgx.report import DEBUG, MODE64BIT, Attributes, MrEnclave
 from casemate.formats.sgx.sigstruct import (
     EXPONENT,
@@ -170,7 +170,7 @@ def sign_manifest(
         RefusedError: Insecure settings without ``allow_debug``.
         KeyUnfitError: A key that cannot sign enclaves.
     """
-    value = load_manifest(manifest)
+    value = load_measured_manifest(manifest)
     require_enclave_key(signer.public_key)
     if not allow_debug:
         require_secure(value, where=where)

@@ -87,7 +87,7 @@ def read_workload(path: Path) -> Workload:
     from casemate.builder.bundle import Bundle
     from casemate.cluster.workload import Identity, Workload, encrypted_folders
     from casemate.errors import RefusedError
-    from casemate.formats.manifest import EnclaveSettings, load_manifest
+    from casemate.formats.manifest import EnclaveSettings, load_measured_manifest
 
     bundle = Bundle.open(path)
     measurement = bundle.measurement
@@ -97,7 +97,7 @@ def read_workload(path: Path) -> Workload:
             where=str(path),
             hint=f"sign it: casemate sign {path} --key URI",
         )
-    manifest = load_manifest(_measured_manifest(bundle, measurement.manifest_sha256))
+    manifest = load_measured_manifest(_measured_manifest(bundle, measurement.manifest_sha256))
     return Workload(
         deployment=bundle.deployment,
         enclave=EnclaveSettings.from_manifest(manifest),

@@ -139,7 +139,7 @@ def encrypted_folders(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """The folders of the container that the manifest mounts encrypted, sorted, each once.
 
     Args:
-        manifest: What :func:`casemate.formats.manifest.load_manifest` gave.
+        manifest: What :func:`casemate.formats.manifest.load_measured_manifest` gave.
 
     Raises:
         FormatError: An encrypted folder whose address is no absolute path.

@@ -32,6 +32,10 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _INT64: Final = 1 << 63
+#: What TOML allows in the text of a document, and Gramine's parser reads as something else.
+_TWO_MEANINGS: Final = re.compile(r"\"\"\"|'''|\r")
+#: What TOML can write in a string, and Gramine's parser cuts off there (NUL) or does not take.
+_UNREADABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
 
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     bool: "true or false",
@@ -189,17 +193,45 @@ def load_manifest(data: bytes) -> dict[str, Any]:
     return manifest
 
 
+def load_measured_manifest(data: bytes) -> dict[str, Any]:
+    """Parse the bytes of a manifest that is measured or signed as it stands.
+
+    What is judged has to be what Gramine will read, so a document that its parser may read otherwise than
+    TOML says is refused: multi-line strings, whose end it finds elsewhere after a backslash; carriage
+    returns; NUL behind an escape, where it ends a key or value; integers that it cuts off; and values
+    without a use in a manifest. No tool that writes manifests writes any of them.
+
+    Returns:
+        The same as :func:`load_manifest`.
+
+    Raises:
+        FormatError: The same as there, or one of these.
+    """
+    manifest = load_manifest(data)
+    text = data.decode("utf-8")
+    found = _TWO_MEANINGS.search(text)
+    if found is not None:
+        raise FormatError(
+            "text of a manifest",
+            expected="strings in one pair of quotation marks, and no carriage return",
+            got="a carriage return" if found[0] == "\r" else found[0],
+            where=f"line {text.count(chr(10), 0, found.start()) + 1}",
+            hint="Gramine may read it otherwise than TOML says; write line breaks in strings as \\n",
+        )
+    _require_readable(manifest)
+    return manifest
+
+
 def dump_manifest(value: Mapping[str, Any]) -> bytes:
     """The text of a manifest, keys in the order in which ``value`` has them.
 
     Raises:
         FormatError: A value that Gramine's TOML parser cannot read: anything but booleans, 64-bit integers,
-            strings without NUL, arrays and tables.
+            strings, arrays and tables; or control characters other than tabs and line breaks.
     """
     import tomli_w  # noqa: PLC0415 (only builders and signers write manifests)
 
-    for place, leaf in _leaves("", value):
-        _require_writable(place, leaf)
+    _require_readable(value)
     try:
         return tomli_w.dumps(value).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -385,16 +417,24 @@ def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
         yield place, value
 
 
-def _require_writable(place: str, leaf: object) -> None:
-    fits = (
-        isinstance(leaf, bool)
-        or (isinstance(leaf, int) and -_INT64 <= leaf < _INT64)
-        or (isinstance(leaf, str) and "\0" not in leaf)
-    )
-    if not fits:
-        raise FormatError(
-            "manifest value",
-            expected="true, false, a 64-bit integer or a string without NUL",
-            got=repr(leaf),
-            where=place.replace("\0", "\\0"),
-        )
+def _require_readable(manifest: Mapping[str, Any]) -> None:
+    """Refuse keys and values that Gramine's parser does not read, or reads as something else."""
+    for place, leaf in _leaves("", manifest):
+        where = _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", place)
+        if isinstance(leaf, str):
+            found = _UNREADABLE.search(leaf)
+            if found is not None:
+                raise FormatError(
+                    "text in a manifest",
+                    expected="no control characters but tabs and line breaks, and no '''",
+                    got=found[0] if found[0] == "'''" else f"U+{ord(found[0]):04X}",
+                    where=where,
+                    hint="Gramine's parser does not take it: encode it, and decode it in the application",
+                )
+        elif not (isinstance(leaf, int) and -_INT64 <= leaf < _INT64):
+            raise FormatError(
+                "manifest value",
+                expected="true, false, a 64-bit integer or a string",
+                got=repr(leaf),
+                where=where,
+            )

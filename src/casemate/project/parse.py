@@ -52,6 +52,9 @@ _RESOURCE: Final = re.compile(rf"kbs:///{_RESOURCE_PART}/{_RESOURCE_PART}/{_RESO
 #: Variables that the manifest sets itself; another value would break the enclave or its isolation.
 _OWN_VARIABLES: Final = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD"})
 
+#: What the value of a variable may not hold, because Gramine's parser does not take it in a manifest.
+_UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
+
 _TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes")
 
 
@@ -236,8 +239,14 @@ def _environment(table: Table, secrets: tuple[Secret, ...]) -> tuple[tuple[str, 
             raise table.error(
                 name, f"type of {name}", expected="a text", got=type_name(value), hint=f'write {name} = "…"'
             )
-        if "\0" in value:
-            raise table.error(name, name, expected="a text without zero bytes", got=quote(value))
+        if _UNWRITABLE.search(value):
+            raise table.error(
+                name,
+                name,
+                expected="a text without control characters but tabs and line breaks, and without '''",
+                got=quote(value),
+                hint="Gramine's manifest cannot hold it: encode it, and decode it in the application",
+            )
         _refuse_own_variable(table, name, name)
         if any(secret.destination == f"env:{name}" for secret in secrets):
             raise table.error(name, name, expected="one of [env] and [secrets]", got="both")

@@ -70,6 +70,30 @@ def test_measure_tells_what_it_measured_as_a_document(casemate: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b'note = """x\\\\"""\nmemo = """\ninsecure__use_host_env = true\ntail = """\n#"""\n',
+        b'"insecure\\u0000" = 1\n',
+    ],
+    ids=["in a string", "behind NUL"],
+)
+def test_a_setting_that_only_gramines_parser_sees_is_not_signed(
+    casemate: Any, hidden: bytes, tmp_path: Path
+) -> None:
+    manifest, sigfile = tmp_path / "app.manifest.sgx", tmp_path / "app.sig"
+    complete = (DEFAULTS / "app.manifest.sgx").read_bytes()
+    manifest.write_bytes(complete.replace(b"[loader]\n", b"[loader]\n" + hidden, 1))
+    for options in ((), ("--allow-debug",)):
+        done = casemate("sign", "--manifest", manifest, *options_of(DEFAULTS), *options, "--sigfile", sigfile)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("error: text ")
+        assert "\nhint: Gramine" in done.err
+    measured = casemate("measure", "--manifest", manifest, "--pal", PAL)
+    assert (measured.code, measured.out, measured.err) == (1, "", done.err)
+    assert list(tmp_path.iterdir()) == [manifest]
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_complete_manifest_is_signed_as_it_stands(casemate: Any, folder: Path, tmp_path: Path) -> None:
     manifest, sigfile = folder / "app.manifest.sgx", tmp_path / "app.sig"

@@ -16,6 +16,7 @@ from casemate.formats.manifest import (
     TrustedFile,
     dump_manifest,
     load_manifest,
+    load_measured_manifest,
     missing_for_measurement,
     parse_size,
     trusted_files,
@@ -247,13 +248,90 @@ def test_defaults_leave_the_argument_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
-    ["a\0b", 1.5, 2**63, None, b"x", {"deep": ["\0"]}],
-    ids=["NUL", "float", "wide", "none", "bytes", "deep"],
+    ("value", "shown"),
+    [(1.5, "1.5"), (2**63, "9223372036854775808"), (None, "None"), (b"x", "b'x'")],
+    ids=["float", "wide", "none", "bytes"],
 )
-def test_what_gramines_parser_cannot_read_is_not_written(value: object) -> None:
-    with pytest.raises(FormatError, match="manifest value"):
+def test_values_that_gramines_parser_cannot_read_are_not_written(value: object, shown: str) -> None:
+    with pytest.raises(FormatError) as refused:
         dump_manifest({"loader": {"env": {"X": value}}})
+    assert str(refused.value) == f"{WRONG_KIND}{shown} (loader.env.X)"
+
+
+WRONG_KIND = "manifest value: expected true, false, a 64-bit integer or a string, got "
+UNREADABLE = "text in a manifest: expected no control characters but tabs and line breaks, and no ''', got "
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        ("a\0b", "U+0000 (loader.env.X)"),
+        ("\x1b[2J", "U+001B (loader.env.X)"),
+        ("\x7f", "U+007F (loader.env.X)"),
+        ("\uffff", "U+FFFF (loader.env.X)"),
+        ("it'''s", "''' (loader.env.X)"),
+        ({"deep": ["\x08"]}, "U+0008 (loader.env.X.deep)"),
+        ({"a\0": "b"}, "U+0000 (loader.env.X.a\N{REPLACEMENT CHARACTER})"),
+    ],
+)
+def test_text_that_gramines_parser_cannot_read_is_not_written(value: object, got: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        dump_manifest({"loader": {"env": {"X": value}}})
+    assert str(refused.value) == UNREADABLE + got
+    assert refused.value.hint == (
+        "Gramine's parser does not take it: encode it, and decode it in the application"
+    )
+
+
+def test_line_breaks_and_tabs_in_values_are_written() -> None:
+    manifest = {"libos": {"entrypoint": "/a"}, "fs": {"mounts": []}, "x": 'a\r\n\tb """ \\'}
+    assert load_measured_manifest(dump_manifest(manifest)) == manifest
+
+
+#: TOML ends the string before `insecure`, Gramine's parser after it: the setting is hidden from the one only.
+HIDDEN = 'note = """x\\\\"""\nmemo = """\ninsecure__use_host_env = true\ntail = """\n#"""\n'
+BREAKS = "Gramine may read it otherwise than TOML says; write line breaks in strings as \\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SMALLEST + "[loader]\n" + HIDDEN, 'got """ (line 4)'),
+        (SMALLEST + "# '''\n", "got ''' (line 3)"),
+        (SMALLEST + "a = 1\r\n", "got a carriage return (line 3)"),
+    ],
+)
+def test_text_that_gramine_may_read_otherwise_is_not_measured(text: str, message: str) -> None:
+    assert load_manifest(text.encode())
+    with pytest.raises(FormatError) as refused:
+        load_measured_manifest(text.encode())
+    assert str(refused.value) == (
+        "text of a manifest: expected strings in one pair of quotation marks, and no carriage return, "
+        + message
+    )
+    assert refused.value.hint == BREAKS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('sgx."debug\\u0000" = true\n', UNREADABLE + "U+0000 (sgx.debug\N{REPLACEMENT CHARACTER})"),
+        ('sgx.enclave_size = "256M\\u0000"\n', UNREADABLE + "U+0000 (sgx.enclave_size)"),
+        (
+            "sgx.isvsvn = 9223372036854775808\n",
+            WRONG_KIND + "9223372036854775808 (sgx.isvsvn)",
+        ),
+        (
+            "a = [inf]\n",
+            WRONG_KIND + "inf (a)",
+        ),
+    ],
+    ids=["NUL in a key", "NUL in a value", "wide", "infinity"],
+)
+def test_keys_and_values_that_gramine_cuts_off_are_not_measured(text: str, message: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        load_measured_manifest((SMALLEST + text).encode())
+    assert str(refused.value) == message
 
 
 def test_text_that_utf_8_cannot_hold_is_not_written() -> None:

@@ -310,6 +310,14 @@ def test_a_command_is_python(command: Any) -> None:
             "Casemate sets it from what it has put into the image",
         ),
         (
+            APP + '[env]\nN = "a\\u001b[2J"',
+            (
+                "N: expected a text without control characters but tabs and line breaks, and without ''', "
+                'got "a\\x1b[2J" (casemate.toml: env.N)'
+            ),
+            "Gramine's manifest cannot hold it: encode it, and decode it in the application",
+        ),
+        (
             APP + "[env]\nN = 1",
             "type of N: expected a text, got a number (casemate.toml: env.N)",
             'write N = "…"',
