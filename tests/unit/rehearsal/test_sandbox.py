@@ -372,3 +372,18 @@ def test_a_start_dir_that_does_not_exist_is_refused(run: Runner, image: Any) -> 
     assert str(caught.value) == (
         "fs.start_dir: expected a folder of the image, got No such file or directory (/nowhere)"
     )
+
+
+def test_what_the_import_system_misses_means_nothing(run: Runner, image: Any) -> None:
+    image.write("/app/parcel/__init__.py", "import parcel.inner\n")
+    image.write("/app/parcel/inner.py", "")
+    done = run(
+        program("""
+            import sys
+            sys.path.insert(0, "/app")
+            import parcel
+            print(json.dumps(parcel.inner.__name__))
+        """)
+    )
+    assert done.result == "parcel.inner"
+    assert done.report.findings == ()
