@@ -33,7 +33,11 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def to_yaml(item: KubernetesObject) -> bytes:
-    """One YAML document, with the object's remark as a comment above it."""
-    remark = "".join(f"# {line}\n" for line in item.remark)
+    """One YAML document, with the object's remark as a comment above it.
+
+    A remark may quote what a bundle says: whatever could end a line stays within the comment.
+    """
+    lines = (line for text in item.remark for line in text.splitlines())
+    remark = "".join(f"# {line}\n" for line in lines)
     body = yaml.dump(dict(item.body), Dumper=_Dumper, sort_keys=False, width=_LINE_WIDTH, allow_unicode=True)
     return (remark + body).encode()

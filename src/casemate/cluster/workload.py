@@ -142,18 +142,25 @@ def encrypted_folders(manifest: Mapping[str, Any]) -> tuple[str, ...]:
         manifest: What :func:`casemate.formats.manifest.load_measured_manifest` gave.
 
     Raises:
-        FormatError: An encrypted folder whose address is no absolute path.
+        FormatError: An encrypted folder whose address is no absolute path in its shortest form, or is not
+            printable.
     """
     mounts = (mount for mount in manifest["fs"]["mounts"] if mount.get("type") == "encrypted")
     return tuple(sorted({_folder(mount.get("uri")) for mount in mounts}))
 
 
 def _folder(uri: object) -> str:
-    if not isinstance(uri, str) or not uri.startswith("file:/"):
+    path = uri.removeprefix("file:") if isinstance(uri, str) and uri.startswith("file:/") else ""
+    parts = path.split("/")[1:]
+    if not path.isprintable() or not parts or not set(parts).isdisjoint(("", ".", "..")):
         raise FormatError(
-            "encrypted folder", expected='uri = "file:/…"', got=f"uri = {uri!r}", where="fs.mounts"
+            "encrypted folder",
+            expected='uri = "file:/…" with an absolute path in its shortest form, without control characters',
+            got=f"uri = {uri!a}",
+            where="fs.mounts",
+            hint="mend the folder's host in [mounts] of casemate.toml, and build the bundle again",
         )
-    return uri.removeprefix("file:")
+    return path
 
 
 def pin_image(reference: str, digest: str) -> str:

@@ -54,6 +54,12 @@ def test_the_schemas_notice_a_field_that_does_not_exist(objects: Objects) -> Non
         kubernetes_validate.validate(broken, "1.31", strict=True)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x85", "\u2028", "\u2029", "\x0b", "\x0c", "\x1c"])
+def test_nothing_in_a_remark_leaves_the_comment(end: str) -> None:
+    item = KubernetesObject(file="a.yaml", remark=(f"/data{end}kind: Evil", "more"), body={"kind": "Good"})
+    assert to_yaml(item) == b"# /data\n# kind: Evil\n# more\nkind: Good\n"
+
+
 def test_files_sort_into_the_order_in_which_a_cluster_can_take_them(
     workload: Workload, choices: Choices
 ) -> None:

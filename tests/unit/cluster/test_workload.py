@@ -52,10 +52,39 @@ def test_the_encrypted_folders_are_those_that_the_manifest_mounts() -> None:
     assert encrypted_folders({"fs": {"mounts": mounts}}) == ("/var/a", "/var/b")
 
 
-@pytest.mark.parametrize("uri", [None, 1, "dev:tty", "file:relative"])
-def test_an_encrypted_folder_that_is_nowhere_is_refused(uri: object) -> None:
-    with pytest.raises(FormatError, match="encrypted folder: expected uri = "):
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *(
+            None,
+            1,
+            "dev:tty",
+            "file:relative",
+            "file:/",
+            "file://a",
+            "file:/a/",
+            "file:/a/../b",
+            "file:/a/./b",
+        ),
+        *(
+            "file:/a\nkind: ClusterRoleBinding",
+            "file:/a\r",
+            "file:/a\x85b",
+            "file:/a\u2028b",
+            "file:/\x1b[2J",
+        ),
+    ],
+)
+def test_an_encrypted_folder_that_is_no_plain_path_is_refused(uri: object) -> None:
+    with pytest.raises(FormatError) as refusal:
         encrypted_folders({"fs": {"mounts": [{"type": "encrypted", "path": "/a", "uri": uri}]}})
+    assert str(refusal.value) == (
+        'encrypted folder: expected uri = "file:/…" with an absolute path in its shortest form, '
+        f"without control characters, got uri = {uri!a} (fs.mounts)"
+    )
+    assert refusal.value.hint == (
+        "mend the folder's host in [mounts] of casemate.toml, and build the bundle again"
+    )
 
 
 def test_what_can_run_is_not_refused(workload: Workload, choices: Choices) -> None:

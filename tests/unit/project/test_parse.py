@@ -396,6 +396,17 @@ def test_a_command_is_python(command: Any) -> None:
             ),
             'add "/dev/attestation/keys/k" = "kbs:///…" to [secrets]',
         ),
+        *(
+            (
+                APP + f'[mounts]\n"/x" = {{ encrypted = "_sgx_mrsigner", host = "{host}" }}',
+                (
+                    "folder of the host: expected an absolute path in its shortest form, "
+                    f'got "{host}" (casemate.toml: mounts."/x".host)'
+                ),
+                None,
+            )
+            for host in ("y", "/", "//y", "/y/", "/y/./z", "/y/../z")
+        ),
         (
             APP + '[broker]\nurl = "http://b:1"\nca = "x"',
             'url: expected "https://host:port", got "http://b:1" (casemate.toml: broker.url)',
