@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from casemate.errors import ToolchainError, UsageError
@@ -34,6 +35,7 @@ def save_platform(platform: SimulatedPlatform, folder: Path) -> None:
             hint="Remove it, or name another one. What was sealed on its platform opens on no other.",
         )
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             for name, content in platform.to_files().items():
@@ -65,6 +67,22 @@ def load_platform(folder: Path) -> SimulatedPlatform:
             where=str(folder),
         ) from error
     return SimulatedPlatform.from_files(files)
+
+
+def open_platform(folder: Path, now: datetime) -> SimulatedPlatform:
+    """The platform in ``folder``; a fresh one, saved there, when the folder does not exist.
+
+    Args:
+        folder: Its folder.
+        now: When a fresh one is endorsed; its endorsements end 30 days later.
+
+    Raises:
+        ToolchainError: The folder cannot be read or made.
+        FormatError: A file is missing, or is not what its name says.
+    """
+    if not folder.exists():
+        save_platform(SimulatedPlatform.create(now), folder)
+    return load_platform(folder)
 
 
 def _write_private(path: Path, content: bytes) -> None:

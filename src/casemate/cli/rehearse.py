@@ -18,7 +18,12 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command(name="rehearse")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--platform", type=_FOLDER, help="Simulated platform to run on.  [default: a fresh one]")
+@click.option(
+    "--platform",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Simulated platform to run on, made there if it does not exist.  [default: a fresh one each time]",
+)
 @click.option("--rootfs", type=_FOLDER, help="Root file system to run from.  [default: the bundle's image]")
 @click.option(
     "--runtime",
@@ -72,10 +77,11 @@ def command(
 def _platform(folder: Path | None) -> SimulatedPlatform:
     from datetime import UTC, datetime
 
-    from casemate.adapters.platform_directory import load_platform
+    from casemate.adapters.platform_directory import open_platform
     from casemate.simulator.platform import SimulatedPlatform
 
-    return SimulatedPlatform.create(datetime.now(UTC)) if folder is None else load_platform(folder)
+    now = datetime.now(UTC)
+    return SimulatedPlatform.create(now) if folder is None else open_platform(folder, now)
 
 
 def _run(rehearsal: Rehearsal, timeout: float | None) -> Report:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from casemate.adapters.platform_directory import load_platform, save_platform
+from casemate.adapters.platform_directory import load_platform, open_platform, save_platform
 from casemate.errors import FormatError, ToolchainError, UsageError
 from casemate.simulator.platform import SimulatedPlatform
 
@@ -43,8 +43,9 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(ToolchainError) as refusal:
-        save_platform(PLATFORM, tmp_path / "none" / "platform")
+        save_platform(PLATFORM, tmp_path / "file" / "platform")
     assert str(refusal.value).startswith("simulated platform: expected a folder to write, got ")
 
 
@@ -78,3 +79,10 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError) as refusal:
         load_platform(tmp_path)
     assert str(refusal.value) == "simulated platform: expected the file root.pem, got none"
+
+
+def test_a_platform_is_made_once_and_then_stays(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    made = open_platform(tmp_path / "build" / "platform", now)
+    assert open_platform(tmp_path / "build" / "platform", now).to_files() == made.to_files()
+    assert open_platform(tmp_path / "other", now).root_certificate != made.root_certificate
