@@ -15,7 +15,9 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
+from casemate.broker.problem import MAX_REASON
 from casemate.errors import ServiceError
+from casemate.formats.one_line import one_line
 
 #: Stands for the line before the first.
 START_OF_CHAIN = "0" * 64
@@ -40,7 +42,7 @@ class AuditEntry:
         mrenclave: Measurement of the enclave in hexadecimal, if evidence got that far.
         resource: What was asked for; ``None`` for an attestation.
         decision: What was decided.
-        reason: Why, in words.
+        reason: Why, in words; kept as one printable line of at most ``MAX_REASON`` characters.
     """
 
     time: datetime
@@ -53,7 +55,11 @@ class AuditEntry:
 
     def to_line(self, number: int, previous: str) -> str:
         """The line that follows the one with the hash ``previous`` as record ``number``."""
-        fields = asdict(self) | {"time": self.time.isoformat(), "decision": self.decision.value}
+        fields = asdict(self) | {
+            "time": self.time.isoformat(),
+            "decision": self.decision.value,
+            "reason": one_line(self.reason, MAX_REASON),
+        }
         chained = {"version": 1, "number": number, "previous": previous} | fields
         return json.dumps(chained, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 from enum import Enum
 
 from casemate.errors import RefusedError
+from casemate.formats.one_line import one_line
 from casemate_attester.errors import ExplainedError
 from casemate_attester.messages import ErrorInformation
 
 #: Start of the ``type`` of an error body; the rest is the name in :class:`Problem`.
 ERROR_TYPE_PREFIX = "https://github.com/confidential-containers/kbs/errors/"
+#: Characters of a reason, in an answer and in the audit log: room for two report data in hexadecimal. Anybody
+#: can be refused, with something of their own in the reason, as often as they like.
+MAX_REASON = 350
 
 
 class Problem(Enum):
@@ -81,6 +85,7 @@ class RequestRefusedError(RefusedError):
         )
 
     def to_information(self) -> ErrorInformation:
-        """The error body of the protocol."""
-        detail = str(self) if self.hint is None else f"{self}; {self.hint}"
+        """The error body of the protocol; its text is printable and has at most twice ``MAX_REASON``."""
+        texts = [str(self)] if self.hint is None else [str(self), self.hint]
+        detail = "; ".join(one_line(text, MAX_REASON) for text in texts)
         return ErrorInformation(type=self.problem.type, detail=detail)

@@ -36,6 +36,8 @@ _KNOWN_CRITICAL = {der.encode_oid(_KEY_USAGE), der.encode_oid(_BASIC_CONSTRAINTS
 _SIGNS = 0b110
 # Context tags: extensions of a certificate and of a CRL, key identifier inside an authority key identifier.
 _CERTIFICATE_EXTENSIONS, _CRL_EXTENSIONS, _KEY_IDENTIFIER = 0xA3, 0xA0, 0x80
+# Characters of a common name: ub-common-name of X.520, RFC 5280 appendix A.1.
+_LONGEST_COMMON_NAME = 64
 # version, serial, algorithm, issuer, validity, subject, key, extensions
 _CERTIFICATE_FIELDS = 8
 # version, algorithm, issuer, thisUpdate, nextUpdate, [revoked certificates], extensions
@@ -48,7 +50,7 @@ class Certificate:
 
     Attributes:
         subject: Name of the subject, DER.
-        common_name: Its common name.
+        common_name: Its common name, at most 64 characters, not all of them printable.
         issuer: Name of the issuer, DER.
         serial: Serial number.
         not_before: Beginning of its validity.
@@ -215,7 +217,14 @@ def _common_name(name: der.Element) -> str:
                 found.append(pair[1].content)
     if len(found) != 1:
         raise FormatError(where, expected="one common name", got=str(len(found)))
-    return found[0].decode("utf-8", "backslashreplace")
+    text = found[0].decode("utf-8", "backslashreplace")
+    if len(text) > _LONGEST_COMMON_NAME:
+        raise FormatError(
+            where,
+            expected=f"a common name of at most {_LONGEST_COMMON_NAME} characters",
+            got=f"one of {len(text)}",
+        )
+    return text
 
 
 def _extensions(element: der.Element, tag: int, where: str) -> dict[bytes, bytes]:

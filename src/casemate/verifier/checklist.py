@@ -8,8 +8,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from casemate.errors import FormatError
+from casemate.formats.one_line import one_line
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.result import Check
+
+#: Characters of what a check says that it expected or found. The longest of our own texts, without the
+#: measurements that a policy may name, has less than half of that.
+MAX_TEXT = 1000
 
 _Value = TypeVar("_Value")
 
@@ -29,12 +34,15 @@ class Checklist:
     _ends: list[datetime] = field(default_factory=list)
 
     def require(self, requirement: Requirement, *, passed: bool, expected: str, got: str) -> bool:
-        """Record one check; gives ``passed`` back, for steps that cannot go on without it."""
+        """Record one check; gives ``passed`` back, for steps that cannot go on without it.
+
+        Whoever sends evidence has a hand in what is found, so texts are bounded and made printable here.
+        """
         self._made[requirement] = Check(
             name=requirement.title,
             passed=passed,
-            expected=expected,
-            got=got,
+            expected=one_line(expected, MAX_TEXT),
+            got=one_line(got, MAX_TEXT),
             reference=requirement.reference,
         )
         return passed

@@ -27,8 +27,8 @@ class Check:
     Attributes:
         name: What was checked.
         passed: Whether it was as it should be.
-        expected: What would have been right.
-        got: What was found.
+        expected: What would have been right: one printable line of at most 1000 characters.
+        got: What was found, likewise.
         reference: The specification and section that asks for it, or ``policy``.
     """
 

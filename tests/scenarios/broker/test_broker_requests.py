@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 from casemate.broker.session import SessionLimits
 from casemate.errors import ServiceError
+from casemate.formats import der
+from casemate.formats.pem import encode_certificates, parse_certificates
+from casemate.formats.sgx.quote import Quote
 
 if TYPE_CHECKING:
     from tests.scenarios.broker.conftest import Bench
@@ -275,6 +279,64 @@ def test_a_path_has_its_method(bench: Bench, method: str, path: str, allowed: st
 def test_health_is_outside_the_prefix(bench: Bench) -> None:
     reply = bench.serve().request("GET", "/healthz")
     assert (reply.status, reply.json) == (200, {"status": "ok"})
+
+
+def test_a_request_does_not_come_back_in_the_answer_at_length(bench: Bench) -> None:
+    detail = "resource name: expected three segments, repository/type/tag, got 1 in '"
+    assert bench.serve().resource("a" * 700).problem == (
+        404,
+        "InvalidRequestPath",
+        detail + "a" * (349 - len(detail)) + "…",
+    )
+
+
+def with_leaf_name(evidence: bytes, name: str) -> bytes:
+    """The same evidence with another common name in the PCK certificate, which nobody has signed then."""
+    document = json.loads(evidence)
+    quote = Quote.parse(_decoded(document))
+    leaf, *others = parse_certificates(quote.certification_data, where="test")
+    content, *rest = der.children(der.parse(leaf, where="test"), where="test")
+    fields = [field.encoded for field in der.children(content, where="test")]
+    value = der.encode(0x0C, name.encode())
+    attribute = der.encode(der.SEQUENCE, der.encode_oid("2.5.4.3"), value)
+    fields[5] = der.encode(der.SEQUENCE, der.encode(der.SET, attribute))
+    signed = der.encode(der.SEQUENCE, *fields)
+    leaf = der.encode(der.SEQUENCE, signed, *(part.encoded for part in rest))
+    changed = replace(quote, certification_data=encode_certificates((leaf, *others)))
+    return change(document, _QUOTE, _encoded(changed.to_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "\x01" * 7000,
+            (
+                "PCK chain: format: expected what its format allows, got certificate subject: expected a "
+                "common name of at most 64 characters, got one of 7000 (QVL VerifyPCKCertificate)"
+            ),
+        ),
+        (
+            "\x01\n" * 32,
+            (
+                "PCK chain: roles: expected Intel SGX PCK Certificate, Intel SGX PCK Platform CA or Intel SGX "
+                "PCK Processor CA, Intel SGX Root CA; only issuers are authorities, got "
+                + "\ufffd"
+                * 64
+                + ", Intel SGX PCK Platform CA (authority), Intel SGX Root CA (authority) "
+                "(QVL VerifyPCKCertificate, 4.1.2.4.4)"
+            ),
+        ),
+    ],
+    ids=["longer than a name can be", "control characters"],
+)
+def test_nobody_fills_the_audit_log_with_names_of_their_own(bench: Bench, name: str, reason: str) -> None:
+    client = bench.serve()
+    answer = client.attest(with_leaf_name(bench.workload.evidence(client.auth()), name))
+    status, kind, detail = answer.problem
+    assert (status, kind) == (401, "AttestationError")
+    assert detail.split("; Also refused: ")[0] == reason
+    assert bench.audit[0]["reason"] == reason
 
 
 def test_attested_sessions_are_bounded(bench: Bench) -> None:

@@ -177,6 +177,13 @@ def test_audit_records_form_a_chain_that_outlives_the_process(table: SqliteStore
     }
 
 
+def test_a_reason_is_kept_as_one_line_of_bounded_length(table: SqliteStore) -> None:
+    table.append(entry("a\nb" + "x" * 5000))
+    (line,) = table.audit_lines()
+    assert json.loads(line)["reason"] == "a\ufffdb" + "x" * 346 + "…"
+    assert check_chain([line]) == 1
+
+
 def test_a_removed_changed_or_moved_record_breaks_the_chain(table: SqliteStore) -> None:
     for number in range(3):
         table.append(entry(f"reason {number}"))

@@ -195,6 +195,22 @@ def test_a_strange_name_makes_nothing_warn() -> None:
     assert Certificate.parse(data).common_name == "Somebody"
 
 
+def named(text: str) -> bytes:
+    """A certificate whose name ``cryptography`` would not write."""
+    with warnings.catch_warnings(action="ignore"):
+        name = x509.NameAttribute(NameOID.COMMON_NAME, text, _validate=False)
+    return certificate(*LEAF, subject=x509.Name([name]))
+
+
+def test_a_common_name_has_at_most_64_characters() -> None:
+    assert Certificate.parse(named("ä" * 64)).common_name == "ä" * 64
+    with pytest.raises(FormatError) as refusal:
+        Certificate.parse(named("ä" * 65))
+    assert str(refusal.value) == (
+        "certificate subject: expected a common name of at most 64 characters, got one of 65"
+    )
+
+
 def test_a_crl_is_read() -> None:
     read = RevocationList.parse(crl(x509.CRLNumber(1), AKI, revoked=(3, 5)))
     assert read.issuer == NAME.public_bytes()
