@@ -10,6 +10,7 @@ from typing import Any, Final
 from casemate.errors import FormatError, RefusedError, UsageError
 from casemate.formats.deployment import Deployment
 from casemate.formats.manifest import EnclaveSettings
+from casemate.project.places import is_plain
 
 MEBIBYTE: Final = 1 << 20
 GIBIBYTE: Final = 1 << 30
@@ -151,8 +152,7 @@ def encrypted_folders(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _folder(uri: object) -> str:
     path = uri.removeprefix("file:") if isinstance(uri, str) and uri.startswith("file:/") else ""
-    parts = path.split("/")[1:]
-    if not path.isprintable() or not parts or not set(parts).isdisjoint(("", ".", "..")):
+    if not is_plain(path):
         raise FormatError(
             "encrypted folder",
             expected='uri = "file:/…" with an absolute path in its shortest form, without control characters',

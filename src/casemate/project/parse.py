@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from casemate.errors import ProjectError
+from casemate.project.places import MEASURED, hides_measured, is_plain
 from casemate.project.reading import Table, quote, type_name
 from casemate.project.values import (
     App,
@@ -37,8 +38,6 @@ _FEWEST_THREADS: Final = 5
 _ENCLAVE_KEYS: Final = "/dev/attestation/keys/"
 #: Keys that Gramine derives from the enclave's identity, and that nobody has to deliver.
 _SEALING_KEYS: Final = frozenset({"_sgx_mrenclave", "_sgx_mrsigner"})
-#: Folders of the image that are measured: nothing may be written or mounted there.
-_MEASURED: Final = ("/opt/python", "/app", "/lib", "/etc", "/dev", "/proc", "/sys", "/gramine", "/casemate")
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOTTED: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
@@ -294,8 +293,9 @@ def _destination(table: Table, text: str) -> Destination:
             text, name, _KEY_NAME, subject="name of a key", expected="letters, digits, dots and hyphens"
         )
         return Destination.ENCLAVE_KEY
-    _writable_path(table, text, "destination of a secret")
-    if PurePosixPath(text).parent == PurePosixPath("/"):
+    _plain_path(table, text, "destination of a secret")
+    folder = str(PurePosixPath(text).parent)
+    if folder == "/":
         raise table.error(
             text,
             "destination of a secret",
@@ -303,26 +303,35 @@ def _destination(table: Table, text: str) -> Destination:
             got=quote(text),
             hint="write /run/secrets/NAME: the folder becomes memory of the enclave",
         )
+    _refuse_measured(table, text, folder, "destination of a secret")
     return Destination.FILE
 
 
-def _writable_path(table: Table, text: str, subject: str) -> None:
-    expected = 'an absolute path such as "/run/secrets/db-key"'
-    path = PurePosixPath(text)
-    if not path.is_absolute() or ".." in path.parts or str(path) != text or text in {"/", "//"}:
+def _plain_path(table: Table, text: str, subject: str) -> None:
+    if not text.isprintable():
+        raise table.error(text, subject, expected="a path without control characters", got=quote(text))
+    if not is_plain(text):
+        expected = 'an absolute path such as "/run/secrets/db-key"'
         hint = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
         raise table.error(text, subject, expected=expected, got=quote(text), hint=hint)
-    if any(not c.isprintable() for c in text):
-        raise table.error(text, subject, expected="a path without control characters", got=quote(text))
-    if any(path.is_relative_to(folder) for folder in _MEASURED):
+
+
+def _refuse_measured(table: Table, text: str, folder: str, subject: str) -> None:
+    """Refuse a writable ``folder`` within the measured image, and one that would cover part of it."""
+    if hides_measured(folder):
         raise table.error(
-            text, subject, expected="a folder that is not part of the measured image", got=quote(text)
+            text,
+            subject,
+            expected="a folder that neither lies in the measured image nor covers part of it",
+            got=quote(text),
+            hint=f"the measured folders are {', '.join(MEASURED)}",
         )
 
 
 def _mounts(table: Table, secrets: tuple[Secret, ...]) -> tuple[Mount, ...]:
     def read(path: str) -> Mount:
-        _writable_path(table, path, "folder of a mount")
+        _plain_path(table, path, "folder of a mount")
+        _refuse_measured(table, path, path, "folder of a mount")
         value = table.values[path]
         if value == "tmpfs":
             return TmpfsMount(path=path)
@@ -352,7 +361,7 @@ def _encrypted(table: Table, path: str, secrets: tuple[Secret, ...]) -> Encrypte
             hint=f'add "{_ENCLAVE_KEYS}{key}" = "kbs:///…" to [secrets]',
         )
     host = table.required_text("host", "name the folder of the host that holds the encrypted files")
-    if not host.startswith("/") or not set(host.split("/")[1:]).isdisjoint(("", ".", "..")):
+    if not is_plain(host):
         expected = "an absolute path in its shortest form"
         raise table.error("host", "folder of the host", expected=expected, got=quote(host))
     return EncryptedMount(path=path, key=key, host=host)

@@ -14,6 +14,7 @@ from casemate.builder.contents import Rule
 from casemate.builder.system_files import HostSystem, system_files, workload
 from casemate.errors import CasemateError, ProjectError, ToolchainError
 from casemate.project import Interface, Project
+from casemate.project.places import hides_measured
 from casemate_attester import configuration as attester
 
 _PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -42,6 +43,13 @@ def test_every_image_gets_the_same_files_of_the_c_library(host: HostSystem) -> N
     assert files["/etc/passwd"].startswith(b"root:x:0:0:")
     assert {"/etc/group", "/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"} < files.keys()
     assert "/etc/resolv.conf" not in files
+
+
+def test_no_folder_with_one_of_them_can_be_mounted(host: HostSystem) -> None:
+    value = project('[env]\nTZ = "Europe/Berlin"\n')
+
+    for file in _files(host, value):
+        assert all(hides_measured(str(folder)) for folder in Path(file).parents)
 
 
 def test_the_time_zone_is_utc_unless_tz_says_otherwise(host: HostSystem) -> None:

@@ -22,6 +22,10 @@ from casemate.project import (
 )
 
 APP = '[app]\nname = "notes"\nserve = "notes:app"\n'
+MEASURED_HINT = (
+    "the measured folders are /opt/python, /app, /lib, /etc, /usr/share/zoneinfo, /dev, /proc, /sys, "
+    "/gramine, /casemate"
+)
 BROKER = '[broker]\nurl = "https://broker.internal:8080"\nca = "ca.pem"\n'
 
 
@@ -360,11 +364,40 @@ def test_a_command_is_python(command: Any) -> None:
         (
             APP + BROKER + '[secrets]\n"/app/k" = "kbs:///a/b/c"',
             (
-                "destination of a secret: expected a folder that is not part of the "
-                'measured image, got "/app/k" '
-                "(casemate.toml: secrets./app/k)"
+                "destination of a secret: expected a folder that neither lies in the measured image "
+                'nor covers part of it, got "/app/k" (casemate.toml: secrets./app/k)'
             ),
-            None,
+            MEASURED_HINT,
+        ),
+        (
+            APP + BROKER + '[secrets]\n"/opt/k" = "kbs:///a/b/c"',
+            (
+                "destination of a secret: expected a folder that neither lies in the measured image "
+                'nor covers part of it, got "/opt/k" (casemate.toml: secrets./opt/k)'
+            ),
+            MEASURED_HINT,
+        ),
+        *(
+            (
+                APP + f'[mounts]\n"{folder}" = "tmpfs"',
+                (
+                    "folder of a mount: expected a folder that neither lies in the measured image "
+                    f'nor covers part of it, got "{folder}" (casemate.toml: mounts.{folder})'
+                ),
+                MEASURED_HINT,
+            )
+            for folder in ("/opt", "/opt/python", "/opt/python/lib", "/usr", "/usr/share", "/app/x", "/dev")
+        ),
+        *(
+            (
+                APP + f'[mounts]\n"{folder}" = "tmpfs"',
+                (
+                    'folder of a mount: expected an absolute path such as "/run/secrets/db-key", '
+                    f'got "{folder}" (casemate.toml: mounts.{folder})'
+                ),
+                "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME",
+            )
+            for folder in ("/", "//", "//app", "/x/", "/x/../app", "/./app", "x")
         ),
         (
             APP + BROKER + '[secrets]\n"/key" = "kbs:///a/b/c"',
