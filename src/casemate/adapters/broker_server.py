@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import ssl
@@ -12,14 +13,9 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from casemate.adapters.broker_connection import ConnectionLimits, connection_class
 from casemate.errors import ServiceError
 
-#: Connections served at once; further ones are answered with 503.
-MAX_CONNECTIONS = 512
-#: Bytes of a request's head; a bearer token has about 3 KB.
-MAX_HEAD_SIZE = 32 * 1024
-#: Seconds that an idle connection is kept.
-_KEEP_ALIVE = 5
 #: Seconds that requests are given to finish at the end.
 _GRACE = 5
 _FILES = ("ca.pem", "cert.pem", "key.pem")
@@ -98,18 +94,26 @@ class BrokerServer:
         listener: Socket from :func:`bind`; closed at the end.
         certificates: Folder with ``cert.pem`` and ``key.pem``.
         on_ready: Called once, when connections are accepted.
+        limits: Bounds on connections.
 
     Raises:
         ServiceError: The certificate or its key cannot be used.
     """
 
     def __init__(
-        self, app: ASGIApp, listener: socket.socket, certificates: Path, on_ready: Callable[[], None]
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        certificates: Path,
+        on_ready: Callable[[], None],
+        *,
+        limits: ConnectionLimits | None = None,
     ) -> None:
+        limits = limits or ConnectionLimits()
         context = _server_context(certificates)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=connection_class(limits),
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -117,13 +121,13 @@ class BrokerServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            h11_max_incomplete_event_size=MAX_HEAD_SIZE,
-            timeout_keep_alive=_KEEP_ALIVE,
+            limit_concurrency=limits.connections,
+            h11_max_incomplete_event_size=limits.head_size,
+            timeout_keep_alive=limits.idle,
             timeout_graceful_shutdown=_GRACE,
             ssl_context_factory=lambda _config, _default: context,
         )
-        self._server = _Announcing(config, on_ready)
+        self._server = _Server(config, limits, on_ready)
         self._listener = listener
 
     def run(self) -> None:
@@ -144,17 +148,38 @@ class BrokerServer:
         self._server.should_exit = True
 
 
-class _Announcing(uvicorn.Server):
-    """A server that says when it accepts connections."""
+class _Server(uvicorn.Server):
+    """A server that bounds the time of TLS too, and says when it accepts connections."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, limits: ConnectionLimits, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._limits = limits
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
+        """In place of uvicorn's, which leaves asyncio's 60 and 30 seconds to handshake and farewell."""
+        loop = asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            return self.config.http_protocol_class(  # type: ignore[call-arg]  # all of uvicorn's take these
+                config=self.config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=listener,
+                ssl=self.config.ssl,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=self._limits.handshake,
+                ssl_shutdown_timeout=self._limits.farewell,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
+        self._on_ready()
 
 
 def _server_context(certificates: Path) -> ssl.SSLContext:

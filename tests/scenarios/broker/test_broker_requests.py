@@ -319,8 +319,8 @@ def with_leaf_name(evidence: bytes, name: str) -> bytes:
         (
             "\x01\n" * 32,
             (
-                "PCK chain: roles: expected Intel SGX PCK Certificate, Intel SGX PCK Platform CA or Intel SGX "
-                "PCK Processor CA, Intel SGX Root CA; only issuers are authorities, got "
+                "PCK chain: roles: expected Intel SGX PCK Certificate, Intel SGX PCK Platform CA or Intel "
+                "SGX PCK Processor CA, Intel SGX Root CA; only issuers are authorities, got "
                 + "\ufffd"
                 * 64
                 + ", Intel SGX PCK Platform CA (authority), Intel SGX Root CA (authority) "

@@ -1,0 +1,93 @@
+"""One connection to the broker: uvicorn's, with a deadline for everything that the other side has to do.
+
+Uvicorn waits for a request as long as its sender likes, and counts the connection all the while: few patient
+strangers would be enough to keep everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """Bounds on connections; times in seconds.
+
+    Attributes:
+        connections: Served at once; requests on further ones are answered with 503.
+        per_address: Of one peer address; further ones are closed.
+        handshake: For TLS to begin.
+        head: For the whole head of a request, from the handshake or from the response before it.
+        exchange: For a request's body and the response to it, from the head.
+        idle: Without a byte after a response.
+        farewell: For TLS to end.
+        head_size: Bytes of a request's head; a bearer token has about 3 KB.
+    """
+
+    connections: int = 512
+    per_address: int = 64
+    handshake: float = 10
+    head: float = 10
+    exchange: float = 30
+    idle: int = 5
+    farewell: float = 2
+    head_size: int = 32 * 1024
+
+
+def connection_class(limits: ConnectionLimits) -> type[asyncio.Protocol]:
+    """The class of connections with these limits; uvicorn makes them and knows no further arguments."""
+
+    class Connection(_Connection):
+        _limits = limits
+
+    return Connection
+
+
+class _Connection(H11Protocol):
+    """A connection that is always waiting for something with an end: a head, or the end of an exchange."""
+
+    _limits: ConnectionLimits
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """The handshake is done."""
+        super().connection_made(transport)
+        address = self.client and self.client[0]
+        of_the_same = [
+            other
+            for other in self.connections
+            if isinstance(other, _Connection) and other.client and other.client[0] == address
+        ]
+        if len(of_the_same) > self._limits.per_address:
+            transport.abort()
+            return
+        self._allow(self._limits.head)
+
+    def handle_events(self) -> None:
+        """Bytes have come, or a response has made place for the next request among those that had."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._allow(self._limits.exchange)
+
+    def on_response_complete(self) -> None:
+        """A response was sent; the next request may be here already, and sets its own deadline."""
+        self._allow(self._limits.head)
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended, from whichever side."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _allow(self, seconds: float) -> None:
+        self._disarm()
+        # Not closed but aborted: a peer that sends nothing would not say farewell either.
+        self._deadline = self.loop.call_later(seconds, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
