@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casemate.builder.contents import Considered, Reason, Rule
-from casemate.builder.layers import LayerFile, layer_chunks
+from casemate.builder.layers import LayerFile, layer_chunks, layer_entries
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.tcb import Tcb, TcbFile
 from casemate.errors import FormatError
@@ -102,6 +103,19 @@ def test_any_bytes_give_a_value_or_our_error(data: bytes) -> None:
             parse(data)
         except FormatError:
             continue
+
+
+_LAYER = b"".join(
+    layer_chunks([LayerFile(path="/a/b", content=b"x" * 600), LayerFile(path="/é", content=b"")], 0)
+)
+
+
+@given(st.integers(0, len(_LAYER) - 1), st.binary(min_size=1, max_size=80), st.integers(0, len(_LAYER)))
+def test_damaged_layers_give_entries_or_our_error(place: int, change: bytes, end: int) -> None:
+    damaged = _LAYER[:place] + change + _LAYER[place + len(change) :]
+    for attempt in (damaged, damaged[:end], change):
+        with contextlib.suppress(FormatError):
+            assert all(".." not in entry.parts for entry in layer_entries(attempt, "layer"))
 
 
 _name = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=60)

@@ -7,8 +7,7 @@ from typing import Final
 
 from casemate.builder.bundle import Bundle
 from casemate.builder.hardening import require_secure
-from casemate.builder.image import ImageLayout
-from casemate.builder.layers import layer_entries
+from casemate.builder.image import ImageLayout, image_files
 from casemate.builder.layout import GRAMINE_ROOT
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.measurement_record import MeasurementRecord
@@ -62,17 +61,16 @@ def sign_bundle(
 
 def _platform_image(image: ImageLayout) -> bytes:
     """Gramine's platform image in the image of a bundle."""
-    for descriptor in image.manifest.layers:
-        for entry, content in layer_entries(image.read(descriptor)):
-            if f"/{entry.name}" == _PLATFORM_IMAGE:
-                return content
-    raise FormatError(
-        "image of the bundle",
-        expected=_PLATFORM_IMAGE,
-        got="no such file",
-        where=str(image.path),
-        hint="build the bundle again",
-    )
+    found = image_files(image, image.manifest, (_PLATFORM_IMAGE,))
+    if _PLATFORM_IMAGE not in found:
+        raise FormatError(
+            "image of the bundle",
+            expected=_PLATFORM_IMAGE,
+            got="no such file",
+            where=str(image.path),
+            hint="build the bundle again",
+        )
+    return found[_PLATFORM_IMAGE]
 
 
 def _require_agreement(

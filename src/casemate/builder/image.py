@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 from typing import Final
 
-from casemate.builder.layers import LayerFile, layer_chunks, layer_entries
+from casemate.builder.layers import LayerEntry, LayerFile, layer_chunks, layer_entries
 from casemate.builder.layout import (
     APPLICATION_ROOT,
     ENCLAVE_ROOT,
@@ -279,6 +278,20 @@ def _remove(layout: ImageLayout, former: Iterable[Descriptor]) -> None:
             layout.blob(descriptor).unlink(missing_ok=True)
 
 
+def image_files(layout: ImageLayout, manifest: ImageManifest, paths: Collection[str]) -> dict[str, bytes]:
+    """Those of ``paths`` that the image has, each as its uppermost layer has it.
+
+    Raises:
+        FormatError: A blob is not what its descriptor says, or a layer is none that Casemate writes.
+    """
+    found: dict[str, bytes] = {}
+    for descriptor in manifest.layers:
+        for entry in layer_entries(layout.read(descriptor), _place(descriptor)):
+            if entry.path in paths and entry.content is not None:
+                found[entry.path] = entry.content
+    return found
+
+
 def unpack_image(layout: ImageLayout, into: Path) -> None:
     """Write the files of all layers below ``into``, an existing folder.
 
@@ -291,38 +304,30 @@ def unpack_image(layout: ImageLayout, into: Path) -> None:
         ToolchainError: A file cannot be written.
     """
     for descriptor in layout.manifest.layers:
-        where = f"layer {descriptor.digest}"
+        where = _place(descriptor)
         try:
-            for entry, content in layer_entries(layout.read(descriptor)):
-                _unpack_entry(entry, content, into, where)
-        except tarfile.TarError as error:
-            raise FormatError(
-                "layer of the image", expected="a tar archive", got=str(error), where=where
-            ) from error
+            for entry in layer_entries(layout.read(descriptor), where):
+                _unpack_entry(entry, into, where)
         except OSError as error:
             raise ToolchainError("image cannot be unpacked", got=str(error), where=str(into)) from error
 
 
-def _unpack_entry(entry: tarfile.TarInfo, content: bytes, into: Path, where: str) -> None:
-    parts = PurePosixPath(entry.name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\0" in entry.name:
-        raise FormatError(
-            "path in a layer", expected="one inside the image", got=ascii(entry.name), where=where
-        )
-    if not (entry.isreg() or entry.isdir()):
-        raise FormatError(
-            "entry of a layer", expected="a folder or a regular file", got=ascii(entry.name), where=where
-        )
-    for folder in _folders(into, parts if entry.isdir() else parts[:-1]):
+def _place(layer: Descriptor) -> str:
+    return f"layer {layer.digest}"
+
+
+def _unpack_entry(entry: LayerEntry, into: Path, where: str) -> None:
+    parts, content = entry.parts, entry.content
+    for folder in _folders(into, parts if content is None else parts[:-1]):
         if folder.is_symlink() or not folder.is_dir():
             try:
                 folder.mkdir(mode=0o755)
             except FileExistsError as error:
                 raise FormatError(
-                    "folder in a layer", expected="no file of this name", got=ascii(entry.name), where=where
+                    "folder in a layer", expected="no file of this name", got=ascii(entry.path), where=where
                 ) from error
-    if entry.isreg():
-        _write(into.joinpath(*parts), content, 0o755 if entry.mode & 0o100 else 0o644)
+    if content is not None:
+        _write(into.joinpath(*parts), content, 0o755 if entry.executable else 0o644)
 
 
 def _folders(into: Path, parts: Sequence[str]) -> Iterator[Path]:

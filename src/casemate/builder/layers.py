@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from casemate.errors import ToolchainError
+from casemate.errors import FormatError, ToolchainError
 
 _BLOCK: Final = 512
 _FOLDER: Final = b"5"
@@ -26,6 +26,8 @@ _PAX: Final = b"x"
 #: name, mode, uid, gid, size, mtime, checksum, type, (link), magic and version, (names of owner), device,
 #: prefix
 _USTAR: Final = struct.Struct("100s8s8s8s12s12s8sc100x8s64x8s8s155s12x")
+#: ``layer.md``, "Whiteouts": an entry of that name removes files of lower layers.
+_WHITEOUT: Final = ".wh."
 _LONGEST_NAME: Final = 100
 _LONGEST_PREFIX: Final = 155
 
@@ -126,9 +128,59 @@ def _ustar(prefix: bytes, name: bytes, mtime: int, kind: bytes, mode: int, size:
     return blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
 
 
-def layer_entries(data: bytes) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """Entries of a layer with their contents, as they stand; nothing about them is checked."""
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-        for entry in archive:
-            stream = archive.extractfile(entry) if entry.isreg() else None
-            yield entry, stream.read() if stream is not None else b""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerEntry:
+    """A folder or a regular file of a layer.
+
+    Attributes:
+        parts: Of its path, relative to the root of the image; never ``..``.
+        content: ``None`` for a folder.
+        executable: Whether the owner may run it.
+    """
+
+    parts: tuple[str, ...]
+    content: bytes | None
+    executable: bool
+
+    @property
+    def path(self) -> str:
+        """Absolute, in the image."""
+        return "/" + "/".join(self.parts)
+
+
+def layer_entries(data: bytes, where: str) -> Iterator[LayerEntry]:
+    """Entries of a layer in their order; only what Casemate writes is read.
+
+    Args:
+        data: The layer.
+        where: Its name, for errors.
+
+    Raises:
+        FormatError: Not a tar archive; an entry that is a link or a device, or names a path outside of the
+            image or one by which a layer deletes files of others.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for entry in archive:
+                stream = archive.extractfile(entry) if entry.isreg() else None
+                yield _entry(entry, stream.read() if stream is not None else None, where)
+    # Besides its own errors tarfile lets out those of the numbers and texts that it reads.
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        raise FormatError(
+            "layer of the image", expected="a tar archive", got=str(error), where=where
+        ) from error
+
+
+def _entry(entry: tarfile.TarInfo, content: bytes | None, where: str) -> LayerEntry:
+    parts = PurePosixPath(entry.name).parts
+    if not parts or parts[0] == "/" or ".." in parts or "\0" in entry.name:
+        raise FormatError(
+            "path in a layer", expected="one inside the image", got=ascii(entry.name), where=where
+        )
+    if parts[-1].startswith(_WHITEOUT):
+        raise FormatError("path in a layer", expected="no whiteout", got=ascii(entry.name), where=where)
+    if not (entry.isreg() or entry.isdir()):
+        raise FormatError(
+            "entry of a layer", expected="a folder or a regular file", got=ascii(entry.name), where=where
+        )
+    return LayerEntry(parts=parts, content=content, executable=bool(entry.mode & 0o100))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
@@ -178,6 +179,7 @@ class ImageConfig:
             FormatError: Anything else.
         """
         read = read_document(data, _Config, name="image configuration", limit=SIZE_LIMIT)
+        _require_time(read.created)
         return cls(
             created=read.created,
             entrypoint=read.config.entrypoint,
@@ -251,6 +253,15 @@ class ImageIndex:
         """
         entry = read_document(data, _Index, name="index.json", limit=SIZE_LIMIT).manifests[0]
         return cls(manifest=_descriptor(entry, MANIFEST_TYPE), name=entry.annotations.name)
+
+
+def _require_time(text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise FormatError(
+            "image configuration", expected="a time that exists", got=text, where="created"
+        ) from error
 
 
 def _descriptor(read: _Descriptor, media_type: str) -> Descriptor:

@@ -24,6 +24,7 @@ from casemate.builder.writing import write_files
 from casemate.cli.main import run
 from casemate.errors import FormatError, KeyUnfitError, RefusedError
 from casemate.formats.manifest import EnclaveSettings, load_manifest
+from casemate.formats.oci import LAYER_TYPE, ImageManifest
 from casemate.formats.sgx.sigstruct import NO_DATE, SigStruct
 from casemate.keys import RsaPublicKey
 from casemate.simulator.platform_image import platform_image
@@ -187,6 +188,18 @@ def test_a_real_bundle_without_its_platform_image_is_refused(tmp_path: Path) -> 
     assert str(refused.value) == (
         f"image of the bundle: expected /gramine/libpal.so, got no such file ({bundle.image.path})"
     )
+
+
+def test_a_real_bundle_with_a_layer_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=False)
+    layer = bundle.image.add(LAYER_TYPE, b"x" * 1024)
+    image = ImageManifest(config=bundle.image.manifest.config, layers=(layer,))
+    digest = bundle.image.point_to(image, "app")
+    change_record(bundle, lambda document: document.update(image_digest=digest))
+    assert run(["sign", str(bundle.path), "--key", f"file:{KEY}"]) == 1
+    assert capsys.readouterr().err.startswith("error: layer of the image: expected a tar archive, got ")
 
 
 def test_a_debug_bundle_is_refused_unless_it_is_asked_for(tmp_path: Path) -> None:

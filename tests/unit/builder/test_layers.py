@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from casemate.builder.layers import LayerFile, layer_chunks, layer_entries
-from casemate.errors import ToolchainError
+from casemate.errors import FormatError, ToolchainError
 
 _LONG = "/d" + "/directory-name" * 9 + "/file"
 _VERY_LONG = "/" + "x" * 120
@@ -45,12 +45,45 @@ def test_another_reader_finds_every_file_with_fixed_owner_mode_and_time() -> Non
 
 
 def test_each_folder_comes_once_and_before_what_it_holds() -> None:
-    names = [entry.name for entry, _ in layer_entries(_tar(*_FILES))]
+    names = [entry.path for entry in layer_entries(_tar(*_FILES), "layer")]
 
     assert len(names) == len(set(names))
     for name in names:
         parent = name.rpartition("/")[0]
-        assert not parent or names.index(parent) < names.index(name)
+        assert parent in ("", "/") or names.index(parent) < names.index(name)
+
+
+def test_entries_are_read_with_their_contents() -> None:
+    read = {entry.path: (entry.content, entry.executable) for entry in layer_entries(_tar(*_FILES), "layer")}
+
+    files = {path: value for path, value in read.items() if value[0] is not None}
+    assert files == {file.path: (file.content, file.executable) for file in _FILES}
+    assert read["/a"] == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "got"),
+    [
+        (b"x" * 1024, "invalid header"),
+        (_tar(*_FILES)[:2100], "unexpected end of data"),
+        (b"", "empty file"),
+    ],
+    ids=["no archive", "cut", "empty"],
+)
+def test_what_is_no_archive_is_refused(layer: bytes, got: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        list(layer_entries(layer, "layer x"))
+    assert str(refused.value).startswith("layer of the image: expected a tar archive, got ")
+    assert got in (refused.value.got or "")
+    assert refused.value.where == "layer x"
+
+
+def test_a_layer_that_deletes_files_of_others_is_refused() -> None:
+    with pytest.raises(FormatError) as refused:
+        list(layer_entries(_tar(LayerFile(path="/casemate/.wh.app.sig", content=b"")), "layer x"))
+    assert str(refused.value) == (
+        "path in a layer: expected no whiteout, got 'casemate/.wh.app.sig' (layer x)"
+    )
 
 
 def test_only_names_that_ustar_cannot_hold_need_an_extension() -> None:

@@ -96,6 +96,16 @@ def test_an_index_that_casemate_does_not_write_is_refused(old: bytes, new: bytes
     assert refused.value.subject == "index.json"
 
 
+def test_a_time_that_does_not_exist_is_refused() -> None:
+    text = _CONFIG.to_bytes().replace(_CONFIG.created.encode(), b"2026-02-30T00:00:00Z")
+
+    with pytest.raises(FormatError) as refused:
+        ImageConfig.parse(text)
+    assert str(refused.value) == (
+        "image configuration: expected a time that exists, got 2026-02-30T00:00:00Z (created)"
+    )
+
+
 def test_a_second_image_in_the_index_is_refused() -> None:
     document = json.loads(_INDEX.to_bytes())
     document["manifests"] *= 2
