@@ -39,6 +39,8 @@ class AuditEntry:
         time: When, in UTC.
         session: Hash of the session's identifier (or of the token), to follow one exchange.
         workload: The name in the reference values that the enclave matched, if it matched any.
+        simulated: Whether a simulated platform vouched for the enclave: then it proves nothing about it.
+            ``None`` when nobody has.
         mrenclave: Measurement of the enclave in hexadecimal, if evidence got that far.
         resource: What was asked for; ``None`` for an attestation.
         decision: What was decided.
@@ -48,6 +50,7 @@ class AuditEntry:
     time: datetime
     session: str
     workload: str | None
+    simulated: bool | None
     mrenclave: str | None
     resource: str | None
     decision: Decision

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from casemate.broker.resource import ResourceName
-from casemate.errors import FormatError, RefusedError
+from casemate.errors import FormatError, RefusedError, ServiceError
 from casemate.formats.sgx.collateral import Collateral
 from casemate.formats.sgx.quote import Quote
 from casemate.verifier.appraisal import appraise
@@ -29,10 +29,31 @@ class WorkloadPolicy:
     """What the broker was told about workloads.
 
     Attributes:
-        reference_values: Of every build that is accepted; several of one workload are alternatives.
+        reference_values: Of every build that is accepted; several of one workload are alternatives, and of
+            one kind: whoever simulates a platform must not read what real enclaves keep from everybody.
+
+    Raises:
+        ServiceError: A workload has real and simulated reference values.
     """
 
     reference_values: tuple[ReferenceValues, ...]
+
+    def __post_init__(self) -> None:
+        real = {values.workload for values in self.reference_values if not values.simulated}
+        for workload in self.simulated_workloads:
+            if workload in real:
+                raise ServiceError(
+                    "reference values",
+                    expected="real or simulated ones of a workload",
+                    got="both",
+                    where=f"workload {workload}",
+                    hint="give the simulated build another [app] name, or leave its reference values out",
+                )
+
+    @property
+    def simulated_workloads(self) -> tuple[str, ...]:
+        """Names of the workloads whose secrets a simulated platform may read, sorted."""
+        return tuple(sorted({values.workload for values in self.reference_values if values.simulated}))
 
     def has_reader(self, name: ResourceName) -> bool:
         """Whether any workload may read the resource."""

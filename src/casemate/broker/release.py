@@ -20,7 +20,7 @@ from casemate.broker.store import ResourceStore
 from casemate.broker.token import AttestedWorkload, TokenIssuer
 from casemate.broker.wrapping import wrap
 from casemate.errors import FormatError, RefusedError, ServiceError
-from casemate.verifier.result import Claims, require_affirming
+from casemate.verifier.result import AttestationResult, require_affirming
 from casemate_attester.binding import report_data
 from casemate_attester.errors import MessageError
 from casemate_attester.messages import (
@@ -134,28 +134,18 @@ class Broker:
                 hint=BEGIN_AGAIN,
             )
         session = self._sessions.spend(credentials.session_id, now)
-        claims: Claims | None = None
+        result: AttestationResult | None = None
         try:
             attestation = _attestation(body, session)
             recognition = self._appraiser.recognise(
                 attestation.quote, report_data=report_data(attestation.tee_public_key, session.nonce), at=now
             )
-            claims = recognition.result.claims
+            result = recognition.result
             workload = _workload(recognition, attestation, session)
         except RequestRefusedError as refusal:
-            self._audit.append(
-                AuditEntry(
-                    time=now,
-                    session=session.label,
-                    workload=None,
-                    mrenclave=claims.mrenclave.hex() if claims else None,
-                    resource=None,
-                    decision=Decision.REFUSED,
-                    reason=str(refusal),
-                )
-            )
+            self._record_refusal(session, result, refusal, now)
             raise
-        token = self._tokens.issue(workload, session, recognition.result, now)
+        token = self._tokens.issue(workload, session, result, now)
         self._record(workload, None, Decision.ATTESTED, "evidence affirmed", now)
         self._sessions.attest(session, workload, now)
         return session, AttestResponse(token=token)
@@ -219,6 +209,24 @@ class Broker:
             )
         return secret
 
+    def _record_refusal(
+        self, session: Session, result: AttestationResult | None, refusal: RequestRefusedError, now: datetime
+    ) -> None:
+        """Record that evidence was refused; what it claims is known only where it is genuine."""
+        genuine = result if result is not None and result.claims is not None else None
+        self._audit.append(
+            AuditEntry(
+                time=now,
+                session=session.label,
+                workload=None,
+                simulated=genuine.simulated if genuine else None,
+                mrenclave=genuine.claims.mrenclave.hex() if genuine and genuine.claims else None,
+                resource=None,
+                decision=Decision.REFUSED,
+                reason=str(refusal),
+            )
+        )
+
     def _record(
         self,
         workload: AttestedWorkload,
@@ -233,6 +241,7 @@ class Broker:
                 time=now,
                 session=workload.session,
                 workload=workload.name,
+                simulated=workload.simulated,
                 mrenclave=workload.mrenclave.hex(),
                 resource=None if resource is None else str(resource),
                 decision=decision,

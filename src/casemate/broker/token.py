@@ -1,7 +1,8 @@
 """Attestation results as tokens: EAR (draft-ietf-rats-ear) in a JWT, in the shape that Trustee gives it.
 
 The key lives as long as the process: a token of an earlier process is refused, and its holder attests again.
-A token is as good as the session that it was issued for, and ends with it.
+A token is as good as the session that it was issued for, and ends with it. That of a simulated platform is
+contraindicated to everybody who reads EAR: it opens what this broker was told to open for simulations.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from casemate import __version__
 from casemate.broker.problem import Problem, RequestRefusedError
 from casemate.broker.session import Session
 from casemate.formats.sgx.report import MrEnclave
-from casemate.verifier.result import AttestationResult, Claims
+from casemate.verifier.result import AttestationResult, Claims, Verdict
 from casemate_attester.messages import TeePublicKey, Token, decode_base64url
 
 PROFILE = "tag:github.com,2024:confidential-containers/Trustee"
@@ -31,7 +32,8 @@ _VECTOR = "ear.trustworthiness-vector"
 _POLICY_ID = "ear.appraisal-policy-id"
 _EVIDENCE = "ear.veraison.annotated-evidence"
 _POLICY_CLAIMS = "ear.veraison.policy-claims"
-# AR4SI: configuration approved, executables approved, hardware genuine, memory encrypted.
+# AR4SI (draft-ietf-rats-ar4si, section 2.3): configuration and executables approved, hardware genuine, memory
+# encrypted.
 _AFFIRMING_VECTOR = {
     "instance-identity": 0,
     "configuration": 2,
@@ -42,8 +44,9 @@ _AFFIRMING_VECTOR = {
     "storage-opaque": 0,
     "sourced-data": 0,
 }
-# A simulated platform is neither genuine nor opaque; nothing is claimed for it.
-_SIMULATED_VECTOR = _AFFIRMING_VECTOR | {"hardware": 0, "runtime-opaque": 0}
+# A simulated platform is no hardware that anybody recognises, and its owner sees the memory. Such claims are
+# contraindications, and the status of a submodule is that of its worst claim.
+_SIMULATED_VECTOR = _AFFIRMING_VECTOR | {"hardware": 97, "runtime-opaque": 96}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +151,9 @@ def _workload(claims: dict[str, Any]) -> AttestedWorkload:
 
 
 def _submodule(workload: AttestedWorkload, session: Session, result: AttestationResult) -> dict[str, Any]:
+    status = Verdict.CONTRAINDICATED if workload.simulated else result.verdict
     return {
-        _STATUS: result.verdict.value,
+        _STATUS: status.value,
         _VECTOR: _SIMULATED_VECTOR if workload.simulated else _AFFIRMING_VECTOR,
         _POLICY_ID: "casemate:reference-values",
         _EVIDENCE: {

@@ -146,6 +146,7 @@ def _serve(options: BrokerOptions) -> None:
     with closing(SqliteStore.open(options.store, key)) as table:
         store = ResourceStore(table, key, os.urandom)
         _fill(store, wanted, policy)
+        _warn_of_simulations(policy)
         broker = Broker(
             appraiser=appraiser,
             policy=policy,
@@ -225,6 +226,15 @@ def _policy(options: BrokerOptions) -> WorkloadPolicy:
             hint="leave --simulated-root out",
         )
     return WorkloadPolicy(reference_values=values)
+
+
+def _warn_of_simulations(policy: WorkloadPolicy) -> None:
+    if policy.simulated_workloads:
+        names = ", ".join(policy.simulated_workloads)
+        click.echo(
+            f"broker: accepts simulated platforms for {names}: they protect nothing, for development only",
+            err=True,
+        )
 
 
 def _appraiser(options: BrokerOptions, policy: WorkloadPolicy) -> ReferenceAppraiser:

@@ -146,6 +146,9 @@ def test_a_workload_attests_and_receives_the_same_secrets_after_a_restart(
     assert (
         f"broker: made a development certificate in {tmp_path}/tls; its authority's key is not kept" in text
     )
+    assert (
+        "broker: accepts simulated platforms for notes: they protect nothing, for development only\n" in text
+    )
     for secret in first:
         for form in (repr(secret)[2:-1], secret.hex(), base64.b64encode(secret).decode()):
             assert form not in text

@@ -100,14 +100,14 @@ def test_the_token_is_an_attestation_result(bench: Bench) -> None:
     assert (claims["iss"], claims["iat"], claims["exp"]) == ("casemate-broker", now, now + 300)
     assert claims["eat_profile"] == "tag:github.com,2024:confidential-containers/Trustee"
     cpu = claims["submods"]["cpu0"]
-    assert cpu["ear.status"] == "affirming"
+    assert cpu["ear.status"] == "contraindicated"  # it is simulated
     assert cpu["ear.trustworthiness-vector"] == {
         "instance-identity": 0,
         "configuration": 2,
         "executables": 2,
         "file-system": 0,
-        "hardware": 0,  # it is simulated
-        "runtime-opaque": 0,
+        "hardware": 97,
+        "runtime-opaque": 96,
         "storage-opaque": 0,
         "sourced-data": 0,
     }
@@ -135,7 +135,7 @@ def test_every_decision_is_in_the_audit_log_and_no_secret_is(bench: Bench, secre
     text = "".join(lines)
     for private in (secret.decode(), token, client.cookies["kbs-session-id"]):
         assert private not in text
-    known = {"workload": "notes", "mrenclave": "22" * 32}
+    known = {"workload": "notes", "simulated": True, "mrenclave": "22" * 32}
     assert bench.audit == [
         known | {"resource": None, "decision": "attested", "reason": "evidence affirmed"},
         known
@@ -234,7 +234,7 @@ def test_another_enclave_is_refused(bench: Bench) -> None:
     other = bench.other(mrenclave=MrEnclave(b"\x44" * 32))
     detail = refused(bench, other)
     assert detail.startswith(f"enclave: MRENCLAVE: expected {'22' * 32}, got {'44' * 32} (policy)")
-    assert bench.audit[0]["mrenclave"] == "44" * 32
+    assert (bench.audit[0]["mrenclave"], bench.audit[0]["simulated"]) == ("44" * 32, True)
 
 
 def test_another_signer_is_refused(bench: Bench, reference_values: Statement) -> None:
@@ -293,6 +293,7 @@ def test_expired_collateral_is_refused(bench: Bench) -> None:
 def test_a_platform_of_another_root_is_refused(bench: Bench) -> None:
     stranger = SimulatedPlatform.create(bench.clock.now - timedelta(days=1))
     detail = refused(bench, bench.other(platform=stranger))
+    assert (bench.audit[0]["mrenclave"], bench.audit[0]["simulated"]) == (None, None)
     assert detail.startswith("PCK chain: trusted root: expected ")
 
 

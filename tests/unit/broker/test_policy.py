@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from casemate.broker.policy import WorkloadPolicy
 from casemate.broker.resource import ResourceName
-from casemate.errors import RefusedError
+from casemate.errors import RefusedError, ServiceError
 from casemate.formats.sgx.collateral import TcbStatus
+from casemate.formats.sgx.report import MrEnclave
 from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 
 SGX = {
@@ -52,6 +54,24 @@ def test_a_workload_reads_nothing_else(name: str) -> None:
 def test_only_resources_of_workloads_have_a_reader(name: str, *, has_reader: bool) -> None:
     assert POLICY.has_reader(ResourceName.parse(name)) is has_reader
     assert not WorkloadPolicy(reference_values=()).has_reader(ResourceName.parse(name))
+
+
+def test_a_workload_has_reference_values_of_one_kind() -> None:
+    simulated = replace(VALUES, simulated=True, mrenclave=MrEnclave(b"\x44" * 32))
+    with pytest.raises(ServiceError) as caught:
+        WorkloadPolicy(reference_values=(VALUES, simulated))
+    assert str(caught.value) == (
+        "reference values: expected real or simulated ones of a workload, got both (workload notes)"
+    )
+    assert caught.value.hint == (
+        "give the simulated build another [app] name, or leave its reference values out"
+    )
+
+
+def test_it_is_known_for_which_workloads_simulations_are_accepted() -> None:
+    others = [replace(VALUES, simulated=True, workload=name) for name in ("web", "api", "web")]
+    assert WorkloadPolicy(reference_values=(VALUES, *others)).simulated_workloads == ("api", "web")
+    assert POLICY.simulated_workloads == ()
 
 
 def test_the_verifier_is_asked_for_all_that_the_reference_values_say() -> None:

@@ -148,6 +148,7 @@ def entry(reason: str) -> AuditEntry:
         time=NOW,
         session="5e5510",
         workload="notes",
+        simulated=False,
         mrenclave="ab" * 32,
         resource="default/notes/db-key",
         decision=Decision.RELEASED,
@@ -170,6 +171,7 @@ def test_audit_records_form_a_chain_that_outlives_the_process(table: SqliteStore
         "time": "2026-05-01T12:00:00+00:00",
         "session": "5e5510",
         "workload": "notes",
+        "simulated": False,
         "mrenclave": "ab" * 32,
         "resource": "default/notes/db-key",
         "decision": "released",
@@ -193,6 +195,7 @@ def test_a_removed_changed_or_moved_record_breaks_the_chain(table: SqliteStore) 
         [lines[0], lines[2]],
         [lines[1], lines[0], lines[2]],
         [lines[0].replace("reason 0", "reason 9"), *lines[1:]],
+        [lines[0].replace('"simulated":false', '"simulated":true'), *lines[1:]],
         lines[1:],
         ["{}", *lines[1:]],
     ]

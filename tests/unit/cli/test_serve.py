@@ -60,9 +60,9 @@ def options(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def refusal(options: dict[str, str], capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+def refusal(options: dict[str, str], capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, list[str]]:
     """Exit code and the lines on standard error; nothing is written to standard output."""
-    status = run(["serve", "broker", *(word for pair in options.items() for word in pair)])
+    status = run(["serve", "broker", *(word for pair in options.items() for word in pair), *more])
     out, err = capsys.readouterr()
     assert out == ""
     for option in ("--store", "--tls"):
@@ -97,6 +97,22 @@ def test_simulated_values_without_a_simulated_root_are_refused(
                 f"got simulated ones ({path})"
             ),
             "hint: build with Gramine (casemate build --gramine PATH), or name --simulated-root",
+        ],
+    )
+
+
+def test_real_and_simulated_values_of_one_workload_are_refused(
+    options: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    both = [f"--reference-values={tmp_path}/simulated.json", f"--simulated-root={tmp_path}/root.pem"]
+    assert refusal(options, capsys, *both) == (
+        1,
+        [
+            (
+                "error: reference values: expected real or simulated ones of a workload, got both "
+                "(workload notes)"
+            ),
+            "hint: give the simulated build another [app] name, or leave its reference values out",
         ],
     )
 
