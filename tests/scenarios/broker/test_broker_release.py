@@ -15,7 +15,7 @@ import pytest
 from casemate.broker.audit import check_chain
 from casemate.broker.policy import ReferenceAppraiser
 from casemate.broker.session import SessionLimits
-from casemate.formats.sgx.collateral import TcbStatus
+from casemate.formats.sgx.collateral import Collateral, TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
 from casemate.simulator.endorsements import Revocation, Standing
 from casemate.simulator.platform import SimulatedPlatform
@@ -320,6 +320,38 @@ def test_simulated_values_match_nothing_without_a_simulated_root(
     )
     assert recognition.workload is None
     assert recognition.result.refusals[0].name == "PCK chain: trusted root"
+
+
+class Counted:
+    """Endorsements that are asked for their root CRL once in each appraisal under the right root."""
+
+    def __init__(self, endorsements: Collateral) -> None:
+        self._endorsements = endorsements
+        self.appraisals = 0
+
+    def __getattr__(self, name: str) -> object:
+        self.appraisals += name == "root_ca_crl"
+        return getattr(self._endorsements, name)
+
+
+@pytest.mark.parametrize("mrenclave", [b"\x22" * 32, b"\xee" * 32], ids=["one of the builds", "none"])
+def test_evidence_is_appraised_for_the_build_that_it_claims_and_not_for_all(
+    bench: Bench, reference_values: Statement, mrenclave: bytes
+) -> None:
+    good = reference_values(bench.workload.enclave)
+    builds = [replace(good, mrenclave=MrEnclave(bytes([number]) * 32)) for number in range(1, 101)]
+    real = replace(good, workload="real", simulated=False)
+    endorsements = Counted(bench.platform.collateral)
+    appraiser = ReferenceAppraiser(
+        reference_values=(real, *builds),
+        endorsements=endorsements,  # type: ignore[arg-type]
+        simulated_roots=TrustRoots.simulated(bench.platform.root_certificate),
+    )
+    evidence = bench.other(mrenclave=MrEnclave(mrenclave)).enclave.quote(bytes(64))
+    recognition = appraiser.recognise(evidence, report_data=bytes(64), at=bench.clock.now)
+    assert endorsements.appraisals == 1
+    reasons = [check.name for check in recognition.result.refusals]
+    assert reasons == ([] if mrenclave == b"\x22" * 32 else ["enclave: MRENCLAVE"])
 
 
 def test_real_and_simulated_values_of_one_measurement_stay_apart(
