@@ -37,7 +37,7 @@ def image(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, str]:
         ),
     )
     if request.param == "signed":
-        append_signature(layout, b"sigstruct")
+        append_signature(layout, layout.documents(), b"sigstruct")
     return layout.path, layout.digest
 
 

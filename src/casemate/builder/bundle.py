@@ -9,14 +9,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 
-from casemate.builder.image import ImageLayout, append_signature
+from casemate.builder.image import ImageDocuments, ImageLayout, append_signature
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import renew_reference_values
 from casemate.builder.tcb import Tcb
 from casemate.builder.writing import write_files
 from casemate.errors import FormatError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
+from casemate.formats.reference_values import Statement
 from casemate.formats.sgx.report import MrSigner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleDocuments:
+    """Everything in a bundle but its layers, each file read once.
+
+    Whoever judges a bundle and then acts on it keeps to these: the files may be others by then.
+
+    Attributes:
+        manifest: The bytes of the measured manifest.
+        measurement: What the enclave measures to.
+        tcb: Every trusted file and why it is there.
+        reference_values: The in-toto statement.
+        deployment: What a cluster has to be told.
+        image: What the image says of itself.
+    """
+
+    manifest: bytes
+    measurement: MeasurementRecord
+    tcb: Tcb
+    reference_values: Statement
+    deployment: Deployment
+    image: ImageDocuments
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +138,37 @@ class Bundle:
         """The SIGSTRUCT; ``None`` before signing."""
         return _read(self.signature_path) if self.signature_path.exists() else None
 
-    def add_signature(self, sigstruct: bytes, mrsigner: MrSigner) -> MeasurementRecord:
+    def documents(self) -> BundleDocuments:
+        """All documents, each read once."""
+        return BundleDocuments(
+            manifest=self.manifest,
+            measurement=self.measurement,
+            tcb=self.tcb,
+            reference_values=Statement.parse(self.reference_values, "reference-values.json"),
+            deployment=self.deployment,
+            image=self.image.documents(),
+        )
+
+    def add_signature(
+        self, former: BundleDocuments, sigstruct: bytes, mrsigner: MrSigner
+    ) -> MeasurementRecord:
         """Put a SIGSTRUCT beside the manifest and into the image; the documents follow.
 
         Args:
-            sigstruct: Made for this bundle's MRENCLAVE.
+            former: The documents for which it was made; nothing is read again.
+            sigstruct: Made for their MRENCLAVE.
             mrsigner: Identity of its signer.
 
         Returns:
             The measurement with the signer and the new digest of the image.
         """
-        statement, former = self.reference_values, self.measurement
-        record = replace(former, mrsigner=mrsigner, image_digest=append_signature(self.image, sigstruct))
+        digest = append_signature(self.image, former.image, sigstruct)
+        record = replace(former.measurement, mrsigner=mrsigner, image_digest=digest)
         write_files(
             {
                 self.signature_path: sigstruct,
                 self.measurement_path: record.to_bytes(),
-                self.reference_values_path: renew_reference_values(statement, record),
+                self.reference_values_path: renew_reference_values(former.reference_values, record),
             }
         )
         return record

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundle import Bundle, BundleDocuments
 from casemate.builder.hardening import require_secure
-from casemate.builder.image import ImageLayout, image_files
+from casemate.builder.image import image_files
 from casemate.builder.layout import GRAMINE_ROOT
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.measurement_record import MeasurementRecord
@@ -48,41 +48,43 @@ def sign_bundle(
         ToolchainError: It cannot be written.
     """
     require_enclave_key(signer.public_key)
-    record, manifest = bundle.measurement, bundle.manifest
-    value = load_measured_manifest(manifest)
+    documents = bundle.documents()
+    value = load_measured_manifest(documents.manifest)
     if not allow_debug:
         require_secure(value, where=str(bundle.manifest_path))
-    image = simulated_platform_image if record.simulated else _platform_image(bundle.image)
+    record = documents.measurement
+    image = simulated_platform_image if record.simulated else _platform_image(bundle, documents)
     settings = EnclaveSettings.from_manifest(value)
-    _require_agreement(bundle, record, settings, image)
+    _require_agreement(bundle, documents, settings, image)
     sigstruct = make_sigstruct(mrenclave=record.mrenclave, settings=settings, date=date, signer=signer)
-    return bundle.add_signature(sigstruct.to_bytes(), sigstruct.mrsigner)
+    return bundle.add_signature(documents, sigstruct.to_bytes(), sigstruct.mrsigner)
 
 
-def _platform_image(image: ImageLayout) -> bytes:
+def _platform_image(bundle: Bundle, documents: BundleDocuments) -> bytes:
     """Gramine's platform image in the image of a bundle."""
-    found = image_files(image, image.manifest, (_PLATFORM_IMAGE,))
+    found = image_files(bundle.image, documents.image.manifest, (_PLATFORM_IMAGE,))
     if _PLATFORM_IMAGE not in found:
         raise FormatError(
             "image of the bundle",
             expected=_PLATFORM_IMAGE,
             got="no such file",
-            where=str(image.path),
+            where=str(bundle.image.path),
             hint="build the bundle again",
         )
     return found[_PLATFORM_IMAGE]
 
 
 def _require_agreement(
-    bundle: Bundle, record: MeasurementRecord, settings: EnclaveSettings, image: bytes
+    bundle: Bundle, documents: BundleDocuments, settings: EnclaveSettings, image: bytes
 ) -> None:
     """Refuse a bundle whose ``measurement.json`` says something else than its manifest and image do."""
+    record, manifest = documents.measurement, documents.manifest
     attributes = enclave_attributes(settings)
     version = record.gramine_version or DEFAULT_GRAMINE_VERSION
     measured = (
-        ("manifest", record.manifest_sha256, hashlib.sha256(bundle.manifest).hexdigest()),
+        ("manifest", record.manifest_sha256, hashlib.sha256(manifest).hexdigest()),
         ("platform image", record.platform_image_sha256, hashlib.sha256(image).hexdigest()),
-        ("MRENCLAVE", record.mrenclave.hex(), measure(bundle.manifest, image, version).hex()),
+        ("MRENCLAVE", record.mrenclave.hex(), measure(manifest, image, version).hex()),
         ("ISVPRODID", str(record.isvprodid), str(settings.isvprodid)),
         ("ISVSVN", str(record.isvsvn), str(settings.isvsvn)),
         (
@@ -94,7 +96,7 @@ def _require_agreement(
                 + attributes.misc_select
             ).hex(),
         ),
-        ("image", record.image_digest, bundle.image.digest),
+        ("image", record.image_digest, documents.image.digest),
     )
     for name, expected, got in measured:
         if expected != got:

@@ -77,6 +77,26 @@ class ImageContents:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDocuments:
+    """What an image says of itself, all of it read at one time.
+
+    Attributes:
+        index: ``index.json``.
+        manifest: The image manifest.
+        config: Its configuration.
+    """
+
+    index: ImageIndex
+    manifest: ImageManifest
+    config: ImageConfig
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…`` of the image manifest."""
+        return self.index.manifest.digest
+
+
 class ImageLayout:
     """An OCI image layout with one image.
 
@@ -113,6 +133,17 @@ class ImageLayout:
     def manifest(self) -> ImageManifest:
         """The image manifest."""
         return ImageManifest.parse(self.read(self.index.manifest))
+
+    def documents(self) -> ImageDocuments:
+        """Index, manifest and configuration; the later two are those to which the former points.
+
+        Raises:
+            FormatError: One of them is not there, or Casemate did not write it.
+        """
+        index = self.index
+        manifest = ImageManifest.parse(self.read(index.manifest))
+        config = ImageConfig.parse(self.read(manifest.config))
+        return ImageDocuments(index=index, manifest=manifest, config=config)
 
     def read(self, descriptor: Descriptor) -> bytes:
         """The blob to which ``descriptor`` points.
@@ -238,20 +269,23 @@ def _layers(contents: ImageContents) -> tuple[tuple[str, list[LayerFile]], ...]:
     return (_SYSTEM, system), (_DEPENDENCIES, dependencies), (_APPLICATION, application)
 
 
-def append_signature(layout: ImageLayout, sigstruct: bytes) -> str:
-    """Add the SIGSTRUCT to the image as a layer of its own, in place of one that is there already.
+def append_signature(layout: ImageLayout, former: ImageDocuments, sigstruct: bytes) -> str:
+    """Add the SIGSTRUCT to an image as a layer of its own, in place of one that is there already.
 
     The index is replaced last, so that the image is the old one or the new one at every moment.
+
+    Args:
+        layout: Where the image is.
+        former: The image that is signed: what was judged, whatever the layout holds by now.
+        sigstruct: The signature.
 
     Returns:
         The new digest of the image.
 
     Raises:
-        FormatError: The layout is not one that Casemate wrote.
         ToolchainError: A file cannot be written.
     """
-    index, manifest = layout.index, layout.manifest
-    config = ImageConfig.parse(layout.read(manifest.config))
+    index, manifest, config = former.index, former.manifest, former.config
     kept = len(config.history) - (config.history[-1:] == (_SIGNATURE,))
     epoch = int(datetime.fromisoformat(config.created).timestamp())
     file = LayerFile(path=f"{MANIFEST_PREFIX}.sig", content=sigstruct)

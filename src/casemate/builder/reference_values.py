@@ -31,11 +31,6 @@ def make_reference_values(name: str, record: MeasurementRecord, sources: Mapping
     ).to_bytes()
 
 
-def renew_reference_values(data: bytes, record: MeasurementRecord) -> bytes:
-    """The statement ``data`` with another measurement of the same sources, as signing makes it.
-
-    Raises:
-        FormatError: ``data`` is no such statement.
-    """
-    read = Statement.parse(data, "reference-values.json")
-    return make_reference_values(read.subject[0].name, record, read.predicate.sources)
+def renew_reference_values(former: Statement, record: MeasurementRecord) -> bytes:
+    """The statement ``former`` with another measurement of the same sources, as signing makes it."""
+    return make_reference_values(former.subject[0].name, record, former.predicate.sources)

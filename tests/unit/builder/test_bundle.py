@@ -14,10 +14,11 @@ from casemate.builder.bundle import Bundle, new_bundle
 from casemate.builder.contents import Considered
 from casemate.builder.image import ImageContents, write_image
 from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.reference_values import make_reference_values, renew_reference_values
+from casemate.builder.reference_values import make_reference_values
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.errors import FormatError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
+from casemate.formats.reference_values import Statement
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
 from casemate.verifier.reference_values import ReferenceValues
 
@@ -164,7 +165,7 @@ def test_a_signature_reaches_the_image_and_all_documents(tmp_path: Path) -> None
     with pytest.raises(FormatError):
         ReferenceValues.parse(bundle.reference_values, "reference-values.json")
 
-    record = bundle.add_signature(b"sigstruct", MrSigner(b"\7" * 32))
+    record = bundle.add_signature(bundle.documents(), b"sigstruct", MrSigner(b"\7" * 32))
 
     assert record == bundle.measurement
     assert record.image_digest == bundle.image.digest != unsigned
@@ -223,7 +224,7 @@ def test_what_is_no_document_is_refused(data: bytes) -> None:
     for parse in (
         Tcb.parse,
         MeasurementRecord.parse,
-        lambda data: renew_reference_values(data, _RECORD),
+        lambda data: Statement.parse(data, "reference-values.json"),
     ):
         with pytest.raises(FormatError):
             parse(data)

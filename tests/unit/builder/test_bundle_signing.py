@@ -7,23 +7,29 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from tests.support.image_files import image_file
+from tests.support.projects import project
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle, new_bundle
 from casemate.builder.bundle_signing import sign_bundle
+from casemate.builder.contents import Considered
 from casemate.builder.image import ImageContents, unpack_image, write_image
-from casemate.builder.layers import LayerFile
+from casemate.builder.layers import LayerFile, layer_chunks
+from casemate.builder.manifest import LibOs, make_manifest
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values
 from casemate.builder.signing import enclave_attributes
+from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
 from casemate.cli.main import run
 from casemate.errors import FormatError, KeyUnfitError, RefusedError
-from casemate.formats.manifest import EnclaveSettings, load_manifest
+from casemate.formats.deployment import Deployment
+from casemate.formats.manifest import EnclaveSettings, dump_manifest
 from casemate.formats.oci import LAYER_TYPE, ImageManifest
 from casemate.formats.sgx.sigstruct import NO_DATE, SigStruct
 from casemate.keys import RsaPublicKey
@@ -32,53 +38,78 @@ from casemate.simulator.platform_image import platform_image
 VECTORS = Path(__file__).parents[2] / "vectors/measurement"
 KEY = VECTORS / "signing-key.pem"
 PAL = (VECTORS / "pal/aligned.so").read_bytes()
-MANIFEST = (VECTORS / "defaults/app.manifest.sgx").read_bytes()
-DEBUG = MANIFEST.replace(b"debug = false", b"debug = true")
+LIBOS = b"libos"
+FILES = (
+    TrustedContent.of(image_file("/app/notes.pyc", b"notes")),
+    TrustedContent.of(image_file("/etc/hosts", b"hosts")),
+)
+Manifest = dict[str, Any]
 
 
-def bundle_at(path: Path, *, simulated: bool, manifest: bytes = MANIFEST, pal: bytes | None = PAL) -> Bundle:
-    """A bundle without an application: the parts that signing looks at."""
+def manifest_of(text: str = "", *, simulated: bool) -> Manifest:
+    libos = LibOs.absent() if simulated else LibOs.of(LIBOS)
+    value = project('[enclave]\nsize = "64M"\n' + text)
+    return make_manifest(value, FILES, python="3.11", libos=libos)
+
+
+def bundle_at(
+    path: Path, *, simulated: bool, manifest: Manifest | None = None, pal: bytes | None = PAL
+) -> Bundle:
+    """A bundle of a small application, whose documents agree with ``manifest``."""
+    manifest = manifest or manifest_of(simulated=simulated)
+    data = dump_manifest(manifest)
     platform = platform_image() if simulated else PAL
-    mrenclave = measure(manifest, platform)
-    outside = () if simulated or pal is None else (LayerFile(path="/gramine/libpal.so", content=pal),)
-    settings = EnclaveSettings.from_manifest(load_manifest(manifest))
-    attributes = enclave_attributes(settings)
+    mrenclave = measure(data, platform)
+    files = {} if simulated else {"/gramine/libpal.so": pal, "/gramine/libsysdb.so": LIBOS}
+    outside = tuple(LayerFile(path=name, content=held) for name, held in files.items() if held is not None)
     with new_bundle(path) as bundle:
         image = write_image(
             bundle.image.path,
             ImageContents(
-                name="app",
+                name="notes",
                 port=8443,
-                trusted=(),
+                trusted=FILES,
                 outside=outside,
-                manifest=manifest,
+                manifest=data,
                 mrenclave=mrenclave.hex(),
                 simulated=simulated,
                 epoch=0,
             ),
         )
-        record = MeasurementRecord(
-            simulated=simulated,
-            mrenclave=mrenclave,
-            mrsigner=None,
-            isvprodid=settings.isvprodid,
-            isvsvn=settings.isvsvn,
-            attributes=attributes.attributes,
-            attributes_mask=attributes.attributes_mask,
-            misc_select=attributes.misc_select,
-            gramine_version=None if simulated else "1.9",
-            platform_image_sha256=hashlib.sha256(platform).hexdigest(),
-            manifest_sha256=hashlib.sha256(manifest).hexdigest(),
-            image_digest=image.digest,
-        )
+        record = record_of(manifest, platform, image.digest, simulated=simulated)
+        statement = make_reference_values("notes", record, {"python": "3.11"})
         write_files(
             {
-                bundle.manifest_path: manifest,
+                bundle.manifest_path: data,
                 bundle.measurement_path: record.to_bytes(),
-                bundle.reference_values_path: make_reference_values("app", record, {"python": "3.11"}),
+                bundle.tcb_path: Tcb.of("3.11", FILES, Considered(files=2, size=10, left_out=())).to_bytes(),
+                bundle.reference_values_path: statement,
+                bundle.deployment_path: Deployment.of(project()).to_bytes(),
             }
         )
     return Bundle.open(path)
+
+
+def record_of(
+    manifest: Manifest, platform: bytes, image_digest: str, *, simulated: bool
+) -> MeasurementRecord:
+    settings = EnclaveSettings.from_manifest(manifest)
+    attributes = enclave_attributes(settings)
+    data = dump_manifest(manifest)
+    return MeasurementRecord(
+        simulated=simulated,
+        mrenclave=measure(data, platform),
+        mrsigner=None,
+        isvprodid=settings.isvprodid,
+        isvsvn=settings.isvsvn,
+        attributes=attributes.attributes,
+        attributes_mask=attributes.attributes_mask,
+        misc_select=attributes.misc_select,
+        gramine_version=None if simulated else "1.9",
+        platform_image_sha256=hashlib.sha256(platform).hexdigest(),
+        manifest_sha256=hashlib.sha256(data).hexdigest(),
+        image_digest=image_digest,
+    )
 
 
 def sign(bundle: Bundle, *, allow_debug: bool = False) -> MeasurementRecord:
@@ -117,10 +148,20 @@ def test_the_signature_is_in_the_bundle_in_its_documents_and_in_its_image(
     assert (root / "casemate/app.sig").read_bytes() == signature.to_bytes()
 
 
-def test_a_real_bundle_has_the_signature_of_gramines_own_signer(tmp_path: Path) -> None:
+def test_a_real_bundle_has_the_signature_of_its_manifest(tmp_path: Path) -> None:
     bundle = bundle_at(tmp_path / "bundle", simulated=False)
     assert run(["sign", str(bundle.path), "--key", f"file:{KEY}", "--date", "2026-01-02"]) == 0
-    assert bundle.signature == (VECTORS / "defaults/app.sig").read_bytes()
+    options = [
+        "--manifest",
+        bundle.manifest_path,
+        "--pal",
+        VECTORS / "pal/aligned.so",
+        "--key",
+        f"file:{KEY}",
+    ]
+    sigfile = tmp_path / "app.sig"
+    assert run([str(one) for one in ("sign", *options, "--date", "2026-01-02", "--sigfile", sigfile)]) == 0
+    assert bundle.signature == sigfile.read_bytes()
 
 
 def test_signing_again_gives_the_same_bundle(tmp_path: Path) -> None:
@@ -169,7 +210,7 @@ def test_a_bundle_whose_documents_do_not_agree_with_it_is_refused(
 
 def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
     bundle = bundle_at(tmp_path / "bundle", simulated=True)
-    bundle.manifest_path.write_bytes(MANIFEST + b"# more\n")
+    bundle.manifest_path.write_bytes(bundle.manifest + b"# more\n")
     with pytest.raises(RefusedError, match="whose manifest has changed"):
         sign(bundle)
 
@@ -196,14 +237,15 @@ def test_a_real_bundle_with_a_layer_that_is_none_is_refused(
     bundle = bundle_at(tmp_path / "bundle", simulated=False)
     layer = bundle.image.add(LAYER_TYPE, b"x" * 1024)
     image = ImageManifest(config=bundle.image.manifest.config, layers=(layer,))
-    digest = bundle.image.point_to(image, "app")
+    digest = bundle.image.point_to(image, "notes")
     change_record(bundle, lambda document: document.update(image_digest=digest))
     assert run(["sign", str(bundle.path), "--key", f"file:{KEY}"]) == 1
     assert capsys.readouterr().err.startswith("error: layer of the image: expected a tar archive, got ")
 
 
 def test_a_debug_bundle_is_refused_unless_it_is_asked_for(tmp_path: Path) -> None:
-    bundle = bundle_at(tmp_path / "bundle", simulated=True, manifest=DEBUG)
+    debug = manifest_of("debug = true\n", simulated=True)
+    bundle = bundle_at(tmp_path / "bundle", simulated=True, manifest=debug)
     before = files_of(bundle.path)
     with pytest.raises(RefusedError) as refused:
         sign(bundle)
@@ -236,6 +278,67 @@ def test_a_key_that_is_unfit_is_refused_before_anything_else(tmp_path: Path) -> 
             simulated_platform_image=platform_image(),
         )
     assert files_of(bundle.path) == before
+
+
+class ChangingBundle(Bundle):
+    """A bundle whose manifest somebody changes as soon as it has been read."""
+
+    __slots__ = ()
+    after: ClassVar[bytes]
+
+    @property
+    def manifest(self) -> bytes:
+        data = self.manifest_path.read_bytes()
+        self.manifest_path.write_bytes(self.after)
+        return data
+
+
+def test_what_was_judged_is_signed_whatever_the_manifest_is_by_now(tmp_path: Path) -> None:
+    good = manifest_of(simulated=True)
+    evil = good | {"loader": good["loader"] | {"insecure__use_host_env": True}}
+    bundle = bundle_at(tmp_path / "bundle", simulated=True, manifest=good)
+    record = record_of(evil, platform_image(), bundle.image.digest, simulated=True)
+    bundle.measurement_path.write_bytes(record.to_bytes())
+    ChangingBundle.after = dump_manifest(evil)
+    with pytest.raises(RefusedError, match="whose manifest has changed"):
+        sign(ChangingBundle(bundle.path))
+    assert bundle.signature is None
+
+
+@dataclass
+class ChangingSigner:
+    """Somebody changes the documents of a bundle while its key signs."""
+
+    key: FileSigner
+    bundle: Bundle
+
+    @property
+    def public_key(self) -> RsaPublicKey:
+        return self.key.public_key
+
+    def sign(self, data: bytes) -> bytes:
+        statement = self.bundle.reference_values_path
+        statement.write_bytes(statement.read_bytes().replace(b'"notes"', b'"payroll"'))
+        change_record(self.bundle, lambda document: document.update(simulated=False, isvsvn=9))
+        layer = self.bundle.image.add(
+            LAYER_TYPE, b"".join(layer_chunks((LayerFile(path="/x", content=b""),), 0))
+        )
+        former = self.bundle.image.manifest
+        self.bundle.image.point_to(ImageManifest(config=former.config, layers=(layer,)), "payroll")
+        return self.key.sign(data)
+
+
+def test_what_was_judged_is_published_whatever_the_documents_are_by_now(tmp_path: Path) -> None:
+    quiet, loud = (bundle_at(tmp_path / name, simulated=True) for name in ("quiet", "loud"))
+    sign(quiet)
+    sign_bundle(
+        loud,
+        ChangingSigner(FileSigner.open(KEY), loud),
+        date=NO_DATE,
+        allow_debug=False,
+        simulated_platform_image=platform_image(),
+    )
+    assert loud.documents() == quiet.documents()
 
 
 def test_the_command_says_that_a_signature_is_simulated(

@@ -107,7 +107,7 @@ def test_the_signature_is_one_more_layer(layout: ImageLayout, tmp_path: Path) ->
     before = layout.manifest
     unsigned = layout.digest
 
-    digest = append_signature(layout, b"sigstruct")
+    digest = append_signature(layout, layout.documents(), b"sigstruct")
 
     assert digest == layout.digest != unsigned
     assert layout.manifest.layers[:-1] == before.layers
@@ -117,8 +117,8 @@ def test_the_signature_is_one_more_layer(layout: ImageLayout, tmp_path: Path) ->
 
 
 def test_signing_again_replaces_the_signature_and_leaves_no_blob_behind(layout: ImageLayout) -> None:
-    append_signature(layout, b"first")
-    append_signature(layout, b"second")
+    append_signature(layout, layout.documents(), b"first")
+    append_signature(layout, layout.documents(), b"second")
 
     manifest = layout.manifest
     assert len(manifest.layers) == 4
@@ -128,8 +128,19 @@ def test_signing_again_replaces_the_signature_and_leaves_no_blob_behind(layout: 
 
 
 def test_signing_twice_with_the_same_signature_changes_nothing(layout: ImageLayout) -> None:
-    assert append_signature(layout, b"same") == append_signature(layout, b"same")
+    assert append_signature(layout, layout.documents(), b"same") == append_signature(
+        layout, layout.documents(), b"same"
+    )
     assert layout.read(layout.manifest.layers[-1])
+
+
+def test_the_image_that_was_judged_is_signed_whatever_the_layout_holds_by_now(layout: ImageLayout) -> None:
+    judged = layout.documents()
+    _hostile(layout, ("casemate/other", tarfile.REGTYPE, ""))
+
+    append_signature(layout, judged, b"sigstruct")
+
+    assert layout.manifest.layers[:-1] == judged.manifest.layers
 
 
 def test_a_changed_blob_is_refused(layout: ImageLayout, tmp_path: Path) -> None:
