@@ -6,7 +6,6 @@ is behind a :class:`~casemate.keys.Signer` and is never seen here.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final, NamedTuple
 
 from casemate.builder.hardening import require_secure
@@ -21,7 +20,7 @@ from casemate.formats.sgx.sigstruct import (
     SigningDate,
     SigStruct,
 )
-from casemate.keys import RsaPublicKey, Signer
+from casemate.keys import RsaPublicKey, Signer, require_signature
 
 #: Bits of the modulus; the processor knows no other length.
 MODULUS_BITS: Final = MODULUS_SIZE * 8
@@ -40,8 +39,6 @@ _XFRM_FEATURES: Final = (
     ("mpx", 0x18),
     ("pkru", 0x200),
 )
-# DigestInfo of SHA-256, RFC 8017, section 9.2, note 1.
-_SHA256_PREFIX: Final = bytes.fromhex("3031300d060960864801650304020105000420")
 
 
 class EnclaveAttributes(NamedTuple):
@@ -119,8 +116,9 @@ def make_sigstruct(
         isvsvn=settings.isvsvn,
     )
     draft = SigStruct(date=date, enclave=identity, modulus=key.modulus, signature=0, q1=0, q2=0)
-    signature = int.from_bytes(signer.sign(draft.signed_bytes), "big")
-    _require_signature(draft.signed_bytes, signature, key)
+    signed = signer.sign(draft.signed_bytes)
+    require_signature(draft.signed_bytes, signed, key)
+    signature = int.from_bytes(signed, "big")
     square = signature * signature
     return SigStruct(
         date=date,
@@ -130,20 +128,6 @@ def make_sigstruct(
         q1=square // key.modulus,
         q2=square % key.modulus * signature // key.modulus,
     )
-
-
-def _require_signature(data: bytes, signature: int, key: RsaPublicKey) -> None:
-    """RSASSA-PKCS1-v1_5 verification, RFC 8017, section 8.2.2."""
-    digest_info = _SHA256_PREFIX + hashlib.sha256(data).digest()
-    padding = b"\xff" * (MODULUS_SIZE - len(digest_info) - 3)
-    expected = int.from_bytes(b"\x00\x01" + padding + b"\x00" + digest_info, "big")
-    if signature >= key.modulus or pow(signature, key.exponent, key.modulus) != expected:
-        raise KeyUnfitError(
-            "signature",
-            expected="one that the public key confirms",
-            got="another",
-            hint="the key's two halves do not belong together, or its token does not sign RSA PKCS#1 v1.5",
-        )
 
 
 def sign_manifest(
