@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Final
+from dataclasses import dataclass
 
-from casemate.builder.bundle import Bundle, BundleDocuments
+from casemate.builder.bundle import Bundle
+from casemate.builder.bundle_agreement import require_agreement
 from casemate.builder.hardening import require_secure
-from casemate.builder.image import image_files
-from casemate.builder.layout import GRAMINE_ROOT
-from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.signing import enclave_attributes, make_sigstruct, require_enclave_key
-from casemate.errors import FormatError, RefusedError
+from casemate.builder.signing import make_sigstruct, require_enclave_key
 from casemate.formats.manifest import EnclaveSettings, load_measured_manifest
 from casemate.formats.sgx.sigstruct import SigningDate
 from casemate.keys import Signer
 
-_PLATFORM_IMAGE: Final = f"{GRAMINE_ROOT}/libpal.so"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBundle:
+    """What was signed.
+
+    Attributes:
+        name: Name of the workload, by which a broker will know the reference values.
+        record: The measurement of the bundle.
+    """
+
+    name: str
+    record: MeasurementRecord
 
 
 def sign_bundle(
@@ -27,7 +34,7 @@ def sign_bundle(
     date: SigningDate,
     allow_debug: bool,
     simulated_platform_image: bytes,
-) -> MeasurementRecord:
+) -> SignedBundle:
     """Measure the enclave of ``bundle`` again, sign it, and put the signature into bundle and image.
 
     Args:
@@ -38,7 +45,7 @@ def sign_bundle(
         simulated_platform_image: What a simulated bundle was measured with; a real one holds its own.
 
     Returns:
-        The measurement of the bundle, with its signer and the new digest of its image.
+        Whose bundle it is, and its measurement with its signer and the new digest of its image.
 
     Raises:
         FormatError: The bundle cannot be read.
@@ -52,58 +59,10 @@ def sign_bundle(
     value = load_measured_manifest(documents.manifest)
     if not allow_debug:
         require_secure(value, where=str(bundle.manifest_path))
-    record = documents.measurement
-    image = simulated_platform_image if record.simulated else _platform_image(bundle, documents)
+    require_agreement(bundle, documents, value, simulated_platform_image)
     settings = EnclaveSettings.from_manifest(value)
-    _require_agreement(bundle, documents, settings, image)
-    sigstruct = make_sigstruct(mrenclave=record.mrenclave, settings=settings, date=date, signer=signer)
-    return bundle.add_signature(documents, sigstruct.to_bytes(), sigstruct.mrsigner)
-
-
-def _platform_image(bundle: Bundle, documents: BundleDocuments) -> bytes:
-    """Gramine's platform image in the image of a bundle."""
-    found = image_files(bundle.image, documents.image.manifest, (_PLATFORM_IMAGE,))
-    if _PLATFORM_IMAGE not in found:
-        raise FormatError(
-            "image of the bundle",
-            expected=_PLATFORM_IMAGE,
-            got="no such file",
-            where=str(bundle.image.path),
-            hint="build the bundle again",
-        )
-    return found[_PLATFORM_IMAGE]
-
-
-def _require_agreement(
-    bundle: Bundle, documents: BundleDocuments, settings: EnclaveSettings, image: bytes
-) -> None:
-    """Refuse a bundle whose ``measurement.json`` says something else than its manifest and image do."""
-    record, manifest = documents.measurement, documents.manifest
-    attributes = enclave_attributes(settings)
-    version = record.gramine_version or DEFAULT_GRAMINE_VERSION
-    measured = (
-        ("manifest", record.manifest_sha256, hashlib.sha256(manifest).hexdigest()),
-        ("platform image", record.platform_image_sha256, hashlib.sha256(image).hexdigest()),
-        ("MRENCLAVE", record.mrenclave.hex(), measure(manifest, image, version).hex()),
-        ("ISVPRODID", str(record.isvprodid), str(settings.isvprodid)),
-        ("ISVSVN", str(record.isvsvn), str(settings.isvsvn)),
-        (
-            "attributes",
-            (record.attributes.to_bytes() + record.attributes_mask.to_bytes() + record.misc_select).hex(),
-            (
-                attributes.attributes.to_bytes()
-                + attributes.attributes_mask.to_bytes()
-                + attributes.misc_select
-            ).hex(),
-        ),
-        ("image", record.image_digest, documents.image.digest),
+    sigstruct = make_sigstruct(
+        mrenclave=documents.measurement.mrenclave, settings=settings, date=date, signer=signer
     )
-    for name, expected, got in measured:
-        if expected != got:
-            raise RefusedError(
-                f"signature over a bundle whose {name} has changed",
-                expected=expected,
-                got=got,
-                where=str(bundle.measurement_path),
-                hint="build the bundle again",
-            )
+    record = bundle.add_signature(documents, sigstruct.to_bytes(), sigstruct.mrsigner)
+    return SignedBundle(name=documents.deployment.name, record=record)

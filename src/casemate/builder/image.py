@@ -215,15 +215,7 @@ def write_image(path: Path, contents: ImageContents) -> ImageLayout:
     config = ImageConfig(
         created=_time(contents.epoch),
         entrypoint=_entrypoint(contents),
-        labels=tuple(
-            sorted(
-                {
-                    LABEL_SIMULATED: str(contents.simulated).lower(),
-                    LABEL_MRENCLAVE: contents.mrenclave,
-                    "org.opencontainers.image.title": contents.name,
-                }.items()
-            )
-        ),
+        labels=image_labels(name=contents.name, mrenclave=contents.mrenclave, simulated=contents.simulated),
         user=USER,
         port=contents.port,
         layers=tuple(layer.digest for layer in written),
@@ -233,6 +225,16 @@ def write_image(path: Path, contents: ImageContents) -> ImageLayout:
     write_files({path / "oci-layout": LAYOUT_FILE})
     layout.point_to(ImageManifest(config=pointer, layers=written), contents.name)
     return layout
+
+
+def image_labels(*, name: str, mrenclave: str, simulated: bool) -> tuple[tuple[str, str], ...]:
+    """The labels of an image, sorted."""
+    labels = {
+        LABEL_SIMULATED: str(simulated).lower(),
+        LABEL_MRENCLAVE: mrenclave,
+        "org.opencontainers.image.title": name,
+    }
+    return tuple(sorted(labels.items()))
 
 
 def _entrypoint(contents: ImageContents) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Gramine 1.9, "Manifest syntax". What Gramine calls insecure does not occur; ``de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -17,7 +17,9 @@ from casemate.builder.libraries import ENCLAVE_LIBRARY_PATH
 from casemate.builder.system_files import time_zone
 from casemate.builder.tcb import TrustedContent
 from casemate.errors import ProjectError
-from casemate.project import Destination, EncryptedMount, Project, TmpfsMount
+from casemate.formats.manifest import EnclaveSettings, parse_size
+from casemate.project import App, Destination, Enclave, EncryptedMount, Project, TmpfsMount
+from casemate.project.places import hides_measured, is_key_name, is_plain, is_variable
 
 #: The only writable folder that every application gets: memory of the enclave.
 TEMPORARY_FOLDER: Final = "/tmp"  # noqa: S108 - the enclave's own
@@ -75,6 +77,82 @@ def make_manifest(
     Raises:
         ProjectError: The size of the enclave is no power of two.
     """
+    trusted = {entry.file.path: entry.sha256 for entry in files}
+    return _generate(project, trusted, python=python, libos=libos)
+
+
+def foreign_settings(
+    manifest: Mapping[str, Any], trusted: Mapping[str, str], *, python: str, libos: LibOs
+) -> tuple[str, ...]:
+    """The places in which ``manifest`` is none that :func:`make_manifest` writes, sorted.
+
+    The project is read back from the manifest, the manifest is generated from it again, and the two are
+    compared: what a project cannot say cannot be there.
+
+    Args:
+        manifest: What the TOML says.
+        trusted: Digests of the trusted files, by path.
+        python: Version of the interpreter.
+        libos: The LibOS.
+
+    Raises:
+        FormatError: A setting of the enclave is not what Gramine allows.
+    """
+    generated = _generate(_project_of(manifest), trusted, python=python, libos=libos)
+    return tuple(sorted(_differences("", generated, manifest)))
+
+
+def _differences(place: str, expected: object, found: object) -> Iterator[str]:
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        for key in expected.keys() | found.keys():
+            inner = f"{place}.{key}" if place else str(key)
+            yield from _differences(inner, expected.get(key), found.get(key))
+    elif type(expected) is not type(found) or expected != found:
+        yield place
+
+
+def _project_of(manifest: Mapping[str, Any]) -> Project:
+    """The project from which ``manifest`` may have been generated; without what no project can say."""
+    settings = EnclaveSettings.from_manifest(manifest)
+    env = _text_items(manifest, "loader", "env")
+    size = dict(_text_items(manifest, "sys", "stack")).get("size", "")
+    return Project(
+        app=App(name="", serve=""),
+        enclave=Enclave(
+            size=settings.size,
+            threads=settings.threads,
+            stack=parse_size(size, where="sys.stack.size"),
+            isvprodid=settings.isvprodid,
+            isvsvn=settings.isvsvn,
+            debug=settings.debug,
+            edmm=settings.edmm,
+        ),
+        env=tuple((name, value) for name, value in env if is_variable(name)),
+        mounts=tuple(mount for mount in map(_mount_of, manifest["fs"]["mounts"]) if mount is not None),
+    )
+
+
+def _text_items(manifest: Mapping[str, Any], *path: str) -> list[tuple[str, str]]:
+    table: Any = manifest
+    for key in path:
+        table = table.get(key) if isinstance(table, Mapping) else None
+    items = table.items() if isinstance(table, Mapping) else ()
+    return [(key, value) for key, value in items if isinstance(value, str)]
+
+
+def _mount_of(entry: Mapping[str, Any]) -> TmpfsMount | EncryptedMount | None:
+    texts = {key: value for key, value in entry.items() if isinstance(value, str)}
+    path, host = texts.get("path", ""), texts.get("uri", "").removeprefix("file:")
+    if not is_plain(path) or hides_measured(path):
+        return None
+    if entry.get("type") == "tmpfs":
+        return TmpfsMount(path=path)
+    if is_plain(host) and is_key_name(texts.get("key_name", "")):
+        return EncryptedMount(path=path, key=texts["key_name"], host=host)
+    return None
+
+
+def _generate(project: Project, trusted: Mapping[str, str], *, python: str, libos: LibOs) -> dict[str, Any]:
     entrypoint = interpreter_path(python)
     return {
         "libos": {"entrypoint": entrypoint},
@@ -95,7 +173,7 @@ def make_manifest(
             "disallow_subprocesses": True,
             "enable_extra_runtime_domain_names_conf": True,
         },
-        "sgx": {**_sgx(project), "trusted_files": list(_trusted(files))},
+        "sgx": {**_sgx(project), "trusted_files": list(_trusted(trusted))},
     }
 
 
@@ -158,9 +236,9 @@ def _mounts(project: Project) -> Iterator[dict[str, str]]:
             yield {"type": "encrypted", "path": path, "uri": f"file:{mount.host}", "key_name": mount.key}
 
 
-def _trusted(files: Iterable[TrustedContent]) -> Iterator[dict[str, str]]:
-    for entry in sorted(files, key=lambda entry: entry.file.path):
-        yield {"uri": f"file:{ENCLAVE_ROOT}{entry.file.path}", "sha256": entry.sha256}
+def _trusted(digests: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    for path, sha256 in sorted(digests.items()):
+        yield {"uri": f"file:{ENCLAVE_ROOT}{path}", "sha256": sha256}
 
 
 def format_size(size: int) -> str:

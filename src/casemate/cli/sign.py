@@ -137,13 +137,15 @@ def _sign_bundle(path: Path, signer: Signer, date: SigningDate, *, allow_debug: 
     from casemate.simulator.platform_image import platform_image
 
     bundle = Bundle.open(path)
-    record = sign_bundle(
+    signed = sign_bundle(
         bundle, signer, date=date, allow_debug=allow_debug, simulated_platform_image=platform_image()
     )
+    record = signed.record
     if record.simulated:
         click.echo("The bundle is simulated: its signature holds on no SGX machine.", err=True)
     return {
         "version": 1,
+        "name": signed.name,
         **record.sgx(),
         "date": str(date),
         "simulated": record.simulated,
@@ -227,5 +229,6 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
-    for name in ("mrenclave", "mrsigner", "isvprodid", "isvsvn", "date", "sigfile"):
-        click.echo(f"{name:<10} {result[name]}")
+    for name in ("name", "mrenclave", "mrsigner", "isvprodid", "isvsvn", "date", "sigfile"):
+        if name in result:
+            click.echo(f"{name:<10} {result[name]}")

@@ -11,7 +11,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from casemate.errors import ProjectError
-from casemate.project.places import MEASURED, hides_measured, is_plain
+from casemate.project.places import (
+    KEY_NAME,
+    MEASURED,
+    OWN_VARIABLES,
+    SEALING_KEYS,
+    VARIABLE,
+    hides_measured,
+    is_plain,
+)
 from casemate.project.reading import Table, quote, type_name
 from casemate.project.values import (
     App,
@@ -36,20 +44,14 @@ _MOST_THREADS: Final = 4096
 #: Gramine needs three or four threads for itself; an application needs at least one.
 _FEWEST_THREADS: Final = 5
 _ENCLAVE_KEYS: Final = "/dev/attestation/keys/"
-#: Keys that Gramine derives from the enclave's identity, and that nobody has to deliver.
-_SEALING_KEYS: Final = frozenset({"_sgx_mrenclave", "_sgx_mrsigner"})
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOTTED: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _MODULE: Final = re.compile(_DOTTED)
 _SERVE: Final = re.compile(rf"{_DOTTED}:{_DOTTED}")
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 #: Each part of a resource's name, as Trustee's key broker accepts it.
 _RESOURCE_PART: Final = r"[a-zA-Z0-9_\-]+[a-zA-Z0-9_\-\.]*"
 _RESOURCE: Final = re.compile(rf"kbs:///{_RESOURCE_PART}/{_RESOURCE_PART}/{_RESOURCE_PART}")
-#: Variables that the manifest sets itself; another value would break the enclave or its isolation.
-_OWN_VARIABLES: Final = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD"})
 
 #: What the value of a variable may not hold, because Gramine's parser does not take it in a manifest.
 _UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
@@ -231,7 +233,7 @@ def _enclave(table: Table) -> Enclave:
 def _environment(table: Table, secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
     def read(name: str) -> tuple[str, str]:
         table.matching(
-            name, name, _VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
+            name, name, VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
         )
         value = table.values[name]
         if not isinstance(value, str):
@@ -255,7 +257,7 @@ def _environment(table: Table, secrets: tuple[Secret, ...]) -> tuple[tuple[str, 
 
 
 def _refuse_own_variable(table: Table, key: str, name: str) -> None:
-    if name in _OWN_VARIABLES:
+    if name in OWN_VARIABLES:
         raise table.error(
             key,
             "name of a variable",
@@ -283,14 +285,14 @@ def _destination(table: Table, text: str) -> Destination:
     if text.startswith("env:"):
         name = text.removeprefix("env:")
         table.matching(
-            text, name, _VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
+            text, name, VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
         )
         _refuse_own_variable(table, text, name)
         return Destination.VARIABLE
     if text.startswith(_ENCLAVE_KEYS):
         name = text.removeprefix(_ENCLAVE_KEYS)
         table.matching(
-            text, name, _KEY_NAME, subject="name of a key", expected="letters, digits, dots and hyphens"
+            text, name, KEY_NAME, subject="name of a key", expected="letters, digits, dots and hyphens"
         )
         return Destination.ENCLAVE_KEY
     _plain_path(table, text, "destination of a secret")
@@ -352,7 +354,7 @@ def _encrypted(table: Table, path: str, secrets: tuple[Secret, ...]) -> Encrypte
         for secret in secrets
         if secret.kind is Destination.ENCLAVE_KEY
     }
-    if key not in delivered | _SEALING_KEYS:
+    if key not in delivered | SEALING_KEYS:
         raise table.error(
             "encrypted",
             "key of an encrypted folder",

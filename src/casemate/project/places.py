@@ -1,7 +1,8 @@
-"""Paths that ``casemate.toml`` and a manifest may name as writable folders, as rules on their text alone."""
+"""What ``casemate.toml`` and a manifest may name: folders, keys, variables; rules on their text alone."""
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -10,6 +11,22 @@ MEASURED: Final = (
     *("/opt/python", "/app", "/lib", "/etc", "/usr/share/zoneinfo"),
     *("/dev", "/proc", "/sys", "/gramine", "/casemate"),
 )
+VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Variables that the manifest sets itself; another value would break the enclave or its isolation.
+OWN_VARIABLES: Final = frozenset({"LD_LIBRARY_PATH", "LD_PRELOAD"})
+KEY_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+#: Keys that Gramine derives from the enclave's identity, and that nobody has to deliver.
+SEALING_KEYS: Final = frozenset({"_sgx_mrenclave", "_sgx_mrsigner"})
+
+
+def is_variable(name: str) -> bool:
+    """Whether ``name`` is that of a variable which is left to the application."""
+    return VARIABLE.fullmatch(name) is not None and name not in OWN_VARIABLES
+
+
+def is_key_name(name: str) -> bool:
+    """Whether an encrypted folder can have the key ``name``."""
+    return name in SEALING_KEYS or KEY_NAME.fullmatch(name) is not None
 
 
 def is_plain(path: str) -> bool:

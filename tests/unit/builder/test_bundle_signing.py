@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +30,7 @@ from casemate.cli.main import run
 from casemate.errors import FormatError, KeyUnfitError, RefusedError
 from casemate.formats.deployment import Deployment
 from casemate.formats.manifest import EnclaveSettings, dump_manifest
-from casemate.formats.oci import LAYER_TYPE, ImageManifest
+from casemate.formats.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor, ImageConfig, ImageManifest
 from casemate.formats.sgx.sigstruct import NO_DATE, SigStruct
 from casemate.keys import RsaPublicKey
 from casemate.simulator.platform_image import platform_image
@@ -119,7 +119,7 @@ def sign(bundle: Bundle, *, allow_debug: bool = False) -> MeasurementRecord:
         date=NO_DATE,
         allow_debug=allow_debug,
         simulated_platform_image=platform_image(),
-    )
+    ).record
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -213,6 +213,234 @@ def test_a_changed_manifest_is_refused(tmp_path: Path) -> None:
     bundle.manifest_path.write_bytes(bundle.manifest + b"# more\n")
     with pytest.raises(RefusedError, match="whose manifest has changed"):
         sign(bundle)
+
+
+def change_document(path: Path, change: Callable[[Any], None]) -> None:
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_bytes(json.dumps(document).encode())
+
+
+def refusal_of(bundle: Bundle) -> RefusedError:
+    """Why ``bundle`` is not signed; nothing in it has changed, and nothing of it is in the answer raw."""
+    before = files_of(bundle.path)
+    with pytest.raises(RefusedError) as refused:
+        sign(bundle, allow_debug=True)
+    assert files_of(bundle.path) == before
+    return refused.value
+
+
+EVIL = {"uri": "file:/enclave/opt/python/\x1b[2Jbackdoor.so", "sha256": "ab" * 32}
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda files: files.pop(), "file:/enclave/etc/hosts"),
+        (lambda files: files[0].update(sha256="00" * 32), "file:/enclave/app/notes.pyc"),
+        (
+            lambda files: files.append({**files[0], "path": "/app/more.pyc"}),
+            "file:/enclave/app/more.pyc",
+        ),
+        (
+            lambda files: [file.update(path=file["path"] + "x") for file in files],
+            (
+                "file:/enclave/app/notes.pyc, file:/enclave/app/notes.pycx, file:/enclave/etc/hosts, "
+                "file:/enclave/etc/hostsx"
+            ),
+        ),
+    ],
+    ids=["one less", "another digest", "one more", "other names"],
+)
+def test_a_list_of_files_that_is_not_what_the_manifest_trusts_is_refused(
+    tmp_path: Path, change: Callable[[Any], None], got: str
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    change_document(bundle.tcb_path, lambda document: change(document["files"]))
+    refused = refusal_of(bundle)
+    assert str(refused) == (
+        "signature over a bundle whose tcb.json does not list what its manifest trusts: "
+        f"expected the same files with the same digests, got {got} ({bundle.tcb_path})"
+    )
+    assert refused.hint == "build the bundle again"
+
+
+def test_a_trusted_file_that_the_list_keeps_quiet_about_is_refused(tmp_path: Path) -> None:
+    manifest = manifest_of(simulated=True)
+    manifest["sgx"]["trusted_files"].append(EVIL | {"uri": "file:/backdoor.so"})
+    bundle = bundle_at(tmp_path / "bundle", simulated=True, manifest=manifest)
+    assert refusal_of(bundle).got == "file:/backdoor.so"
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda it: it["loader"]["env"].update(LD_PRELOAD={"passthrough": True}), "loader.env.LD_PRELOAD"),
+        (lambda it: it["loader"]["env"].update(LD_PRELOAD="/app/x.so"), "loader.env.LD_PRELOAD"),
+        (lambda it: it["loader"]["env"].update(LD_LIBRARY_PATH="/tmp"), "loader.env.LD_LIBRARY_PATH"),
+        (lambda it: it["loader"]["env"].update({"A B": "x"}), "loader.env.A B"),
+        (lambda it: it["loader"]["env"].pop("TZ"), "loader.env.TZ"),
+        (lambda it: it["loader"]["argv"].append("x"), "loader.argv"),
+        (lambda it: it["loader"].update(uid=0), "loader.uid"),
+        (lambda it: it["loader"].update(insecure__use_host_env=True), "loader.insecure__use_host_env"),
+        (lambda it: it["loader"]["entrypoint"].update(sha256="11" * 32), "loader.entrypoint.sha256"),
+        (lambda it: it["libos"].update(entrypoint="/app/x"), "libos.entrypoint"),
+        (lambda it: it["fs"]["root"].update(uri="file:/"), "fs.root.uri"),
+        (lambda it: it["fs"]["mounts"].append({"type": "tmpfs", "path": "/app"}), "fs.mounts"),
+        (lambda it: it["fs"]["mounts"].append({"type": "tmpfs", "path": "/opt"}), "fs.mounts"),
+        (lambda it: it["fs"]["mounts"].append({"path": "/x", "uri": "file:/x"}), "fs.mounts"),
+        (
+            lambda it: it["fs"]["mounts"].append(
+                {"type": "encrypted", "path": "/x", "uri": "file:/x/../y", "key_name": "k"}
+            ),
+            "fs.mounts",
+        ),
+        (lambda it: it["sys"].update(disallow_subprocesses=False), "sys.disallow_subprocesses"),
+        (lambda it: it["sgx"].update(seal_key={"flags_mask": "00" * 8}), "sgx.seal_key"),
+        (lambda it: it["sgx"].update(remote_attestation="none"), "sgx.remote_attestation"),
+        (lambda it: it.update({"\x85": 1}), "'\\x85'"),
+    ],
+)
+def test_a_manifest_that_no_build_writes_is_refused(
+    tmp_path: Path, change: Callable[[Any], None], place: str
+) -> None:
+    manifest = manifest_of(simulated=True)
+    change(manifest)
+    bundle = bundle_at(tmp_path / "bundle", simulated=True, manifest=manifest)
+    refused = refusal_of(bundle)
+    assert str(refused) == (
+        "signature over a bundle with settings that no build writes: expected none, "
+        f"got {place} ({bundle.manifest_path})"
+    )
+    assert refused.hint == (
+        "build the bundle again; a manifest of another make is signed with --manifest and --pal"
+    )
+
+
+EVERYTHING = """
+threads = 32
+stack = "4M"
+edmm = true
+debug = true
+isvprodid = 7
+isvsvn = 9
+[env]
+HOME = "/var"
+TZ = "UTC"
+TEXT = "a\\nb"
+[mounts]
+"/var/cache" = "tmpfs"
+"/var/notes" = { encrypted = "disk", host = "/srv/notes" }
+"/var/other" = { encrypted = "_sgx_mrsigner", host = "/srv/other" }
+[secrets]
+"/run/secrets/a" = "kbs:///default/notes/a"
+"/dev/attestation/keys/disk" = "kbs:///default/notes/d"
+[broker]
+url = "https://broker"
+ca = "ca.pem"
+"""
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_whatever_casemate_toml_can_say_is_signed(tmp_path: Path, *, simulated: bool) -> None:
+    manifest = manifest_of(EVERYTHING, simulated=simulated)
+    bundle = bundle_at(tmp_path / "bundle", simulated=simulated, manifest=manifest)
+    assert sign(bundle, allow_debug=True).isvsvn == 9
+
+
+def test_reference_values_for_another_workload_are_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    change_document(
+        bundle.reference_values_path, lambda document: document["subject"][0].update(name="payroll")
+    )
+    assert str(refusal_of(bundle)) == (
+        "signature over a bundle with two names: expected notes, got payroll "
+        f"({bundle.reference_values_path})"
+    )
+
+
+def test_an_image_of_another_name_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    bundle.image.point_to(bundle.image.manifest, "payroll")
+    assert str(refusal_of(bundle)) == (
+        "signature over a bundle with two names: expected notes, got payroll "
+        f"({bundle.image.path / 'index.json'})"
+    )
+
+
+def put_image(bundle: Bundle, config: ImageConfig, layers: tuple[Descriptor, ...]) -> None:
+    pointer = bundle.image.add(CONFIG_TYPE, config.to_bytes())
+    digest = bundle.image.point_to(ImageManifest(config=pointer, layers=layers), "notes")
+    change_record(bundle, lambda document: document.update(image_digest=digest))
+
+
+def test_an_image_that_is_labelled_otherwise_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    image = bundle.image.documents()
+    labels = dict(image.config.labels)
+    for name, value in {
+        "org.opencontainers.image.title": "payroll",
+        "io.casemate.mrenclave": "00" * 32,
+        "io.casemate.simulated": "false",
+        "more": "x",
+    }.items():
+        changed = tuple(sorted((labels | {name: value}).items()))
+        put_image(bundle, replace(image.config, labels=changed), image.manifest.layers)
+        refused = refusal_of(bundle)
+        assert refused.subject == "signature over a bundle whose image has other labels"
+        assert f"{name}='{value}'" in (refused.got or "")
+        assert refused.where == str(bundle.image.path)
+
+
+def layer_with(bundle: Bundle, path: str, content: bytes) -> None:
+    """Put a layer with one file on top of the image."""
+    image = bundle.image.documents()
+    file = LayerFile(path=path, content=content)
+    layer = bundle.image.add(LAYER_TYPE, b"".join(layer_chunks((file,), 0)))
+    layers = (*image.manifest.layers, layer)
+    put_image(bundle, replace(image.config, layers=tuple(one.digest for one in layers)), layers)
+
+
+def test_an_image_with_another_manifest_on_top_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    layer_with(bundle, "/casemate/app.manifest.sgx", b"another")
+    refused = refusal_of(bundle)
+    assert refused.subject == "signature over a bundle whose image has another manifest"
+    assert refused.expected == hashlib.sha256(bundle.manifest).hexdigest()
+    assert refused.got == hashlib.sha256(b"another").hexdigest()
+
+
+def test_a_platform_image_that_another_layer_covers_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=False)
+    layer_with(bundle, "/gramine/libpal.so", PAL + b"more")
+    assert refusal_of(bundle).subject == "signature over a bundle whose platform image has changed"
+
+
+def test_a_configuration_for_other_layers_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    image = bundle.image.documents()
+    put_image(bundle, replace(image.config, layers=image.config.layers[:-1]), image.manifest.layers)
+    assert refusal_of(bundle).subject == "signature over a bundle whose image has other layers"
+
+
+def test_an_image_without_the_manifest_is_refused(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    image = bundle.image.documents()
+    put_image(bundle, replace(image.config, layers=()), ())
+    with pytest.raises(FormatError) as refused:
+        sign(bundle)
+    assert str(refused.value) == (
+        f"image of the bundle: expected /casemate/app.manifest.sgx, got no such file ({bundle.image.path})"
+    )
+    assert refused.value.hint == "build the bundle again"
+
+
+def test_the_name_is_printed_before_everything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    assert run(["sign", str(bundle.path), "--key", f"file:{KEY}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "name       notes"
 
 
 def test_a_bundle_that_calls_itself_simulated_or_real_and_is_not_is_refused(tmp_path: Path) -> None:
@@ -351,6 +579,7 @@ def test_the_command_says_that_a_signature_is_simulated(
     assert err == "The bundle is simulated: its signature holds on no SGX machine.\n"
     assert json.loads(out) == {
         "version": 1,
+        "name": "notes",
         **record.sgx(),
         "date": "0000-00-00",
         "simulated": True,
