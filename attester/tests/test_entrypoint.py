@@ -219,7 +219,7 @@ def test_a_callable_that_does_not_import_is_an_error_of_two_lines(tmp_path: Path
             "got ModuleNotFoundError for not_there (not_there:app)"
         ),
         (
-            "casemate: hint: run the application without an enclave, or in `casemate rehearse`, "
+            "casemate: hint: run the application without an enclave, in its own environment, "
             "to see the whole error"
         ),
     ]

@@ -19,9 +19,9 @@ from cryptography import x509
 from casemate_attester.configuration import Application, Interface, Listen
 from casemate_attester.errors import ApplicationError
 from casemate_attester.ratls import EVIDENCE_OID, issue_identity
-from casemate_attester.serving import describe, load_callable, run_application, run_command, server_context
+from casemate_attester.serving import load_callable, run_application, run_command, server_context
 
-REHEARSE = "run the application without an enclave, or in `casemate rehearse`, to see the whole error"
+OUTSIDE = "run the application without an enclave, in its own environment, to see the whole error"
 
 WSGI = """
     import time
@@ -30,7 +30,7 @@ WSGI = """
         if environ["PATH_INFO"] == "/slow":
             time.sleep(1)
         if environ["PATH_INFO"] == "/broken":
-            raise RuntimeError("no")
+            raise ValueError("SECRET is hush")
         start_response("200 OK", [("Content-Type", "text/plain")])
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         return [f"{environ['wsgi.url_scheme']} {environ['REQUEST_METHOD']} {len(body)}".encode()]
@@ -44,7 +44,7 @@ ASGI = """
         if scope["path"] == "/slow":
             await asyncio.sleep(1)
         if scope["path"] == "/broken":
-            raise RuntimeError("no")
+            raise ValueError("SECRET is hush")
         size = 0
         while True:
             event = await receive()
@@ -60,10 +60,12 @@ SERVE = """
     import signal, sys
     from pathlib import Path
     from casemate_attester.configuration import Application, Interface, Listen
+    from casemate_attester.discretion import keep_texts_inside
     from casemate_attester.entrypoint import _terminate
     from casemate_attester.ratls import issue_identity
     from casemate_attester.serving import run_application, server_context
 
+    keep_texts_inside()
     folder, interface, port = sys.argv[1:]
     signal.signal(signal.SIGTERM, _terminate)
     run_application(
@@ -209,6 +211,23 @@ def test_sigterm_ends_the_server_after_the_request_that_is_under_way(tmp_path: P
         assert "Traceback" not in server.process.stderr.read()
 
 
+@pytest.mark.parametrize(
+    ("interface", "said"),
+    [
+        ("wsgi", "casemate: error: request: ValueError at {place}:8\n"),
+        ("asgi", "Exception in ASGI application\nValueError at {place}:10\n"),
+    ],
+)
+def test_the_host_reads_where_a_request_has_failed_and_not_why(
+    tmp_path: Path, interface: str, said: str
+) -> None:
+    with running(tmp_path, interface) as server:
+        assert server.get("/broken")[0] == 500
+        server.process.terminate()
+        out, err = server.process.communicate(timeout=20)
+    assert (out, err) == ("", said.format(place=tmp_path / "served.py"))
+
+
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_no_file_with_the_key_remains(tmp_path: Path, interface: str) -> None:
     with running(tmp_path, interface):
@@ -281,7 +300,7 @@ def test_a_module_that_is_not_there_is_named(module: Path) -> None:
             "application: expected a module workload_module that can be imported, "
             "got ModuleNotFoundError for workload_module (workload_module:app)"
         ),
-        REHEARSE,
+        OUTSIDE,
     )
 
 
@@ -309,10 +328,6 @@ def test_an_attribute_that_is_not_there_is_named(module: Path) -> None:
         "application: expected an attribute app of module workload_module, got none (workload_module:app)",
         "mend [app] serve in casemate.toml and build the image again",
     )
-
-
-def test_an_exception_from_nowhere_has_no_place() -> None:
-    assert describe(KeyError("hush")) == "KeyError"
 
 
 PROGRAM = "import sys, json\nprint(json.dumps([__name__, sys.argv]))\n"
@@ -348,7 +363,7 @@ def test_a_program_that_fails_is_named_with_the_place_and_without_the_text(modul
         run_command(("python", str(module)))
     assert (str(caught.value), caught.value.hint) == (
         f"application: expected a program that runs, got ValueError at {module}:2 (python {module})",
-        REHEARSE,
+        OUTSIDE,
     )
 
 
@@ -397,7 +412,7 @@ def test_an_address_that_cannot_be_listened_on_is_named(
 LIFESPAN = """
     async def app(scope, receive, send):
         await receive()
-        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        await send({"type": "lifespan.startup.failed", "message": "SECRET is hush"})
 """
 
 
@@ -411,6 +426,6 @@ def test_a_lifespan_that_does_not_start_is_an_error(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert result.stderr.rstrip().endswith(
-        "ApplicationError: application: expected a lifespan that starts, got lifespan.startup.failed"
-    )
+    assert result.stderr.splitlines()[0] == "Application startup failed. Exiting."
+    assert result.stderr.splitlines()[1].startswith("casemate: error: not caught: ApplicationError at ")
+    assert len(result.stderr.splitlines()) == 2

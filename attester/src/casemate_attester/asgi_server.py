@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.lifespan.on import LifespanOn
 
 from casemate_attester.errors import ApplicationError
 
@@ -48,6 +49,7 @@ def serve_asgi(
     config.load()
     # Set afterwards, because every version takes it from here while only new ones take it as an argument.
     config.ssl = context
+    config.lifespan_class = _Lifespan
     server = _Server(config)
     server.announce = announce
     try:
@@ -59,8 +61,16 @@ def serve_asgi(
             "application",
             expected="a lifespan that starts",
             got="lifespan.startup.failed",
-            hint="look at the application's own messages above",
+            hint="run the application without an enclave, in its own environment, to see the whole error",
         ) from error
+
+
+class _Lifespan(LifespanOn):
+    """A lifespan that keeps to itself why it failed: frameworks send the text of the exception."""
+
+    async def send(self, message: Any) -> None:
+        """Takes what has happened and nothing else."""
+        await super().send({"type": message["type"]})
 
 
 class _Server(uvicorn.Server):

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate_attester.binding import ReportData
 from casemate_attester.configuration import Application, Broker, Interface, Secret, Workload
+from casemate_attester.discretion import describe
 from casemate_attester.errors import AttesterError, ConfigurationError
 from casemate_attester.evidence import DEVICE, fetch_quote
 from casemate_attester.exchange import Answer, Call, EvidenceWanted, Quote, Reply, Step, exchange
 from casemate_attester.messages import TeePublicKey, WrappedSecret
 from casemate_attester.placement import place_secret
 from casemate_attester.ratls import issue_identity
-from casemate_attester.serving import describe, run_application, server_context
+from casemate_attester.serving import run_application, server_context
 from casemate_attester.transport import BrokerConnection, pinned_context
 from casemate_attester.unwrap import SecretBytes, unwrap
 

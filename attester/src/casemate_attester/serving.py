@@ -3,9 +3,6 @@
 Gramine has neither fork nor inotify nor utimensat, so the servers are the ones that work with one process and
 threads or one event loop: cheroot for WSGI, uvicorn for ASGI. They belong to the image of the workload, not
 to this wheel, and are imported where they run.
-
-An application may put a secret into the text of an exception, and a log belongs to the host. So errors here
-say which exception was raised and where, and keep its text to themselves.
 """
 
 import importlib
@@ -18,19 +15,19 @@ import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from casemate_attester.configuration import Application, Interface, Listen
+from casemate_attester.discretion import describe
 from casemate_attester.errors import ApplicationError
 from casemate_attester.ratls import Identity
 
-__all__ = ["describe", "load_callable", "run_application", "run_command", "server_context"]
+__all__ = ["load_callable", "run_application", "run_command", "server_context"]
 
 #: Connections that wait to be accepted.
 _BACKLOG = 128
-_REHEARSE = "run the application without an enclave, or in `casemate rehearse`, to see the whole error"
+_OUTSIDE = "run the application without an enclave, in its own environment, to see the whole error"
 
 
 def server_context(identity: Identity, folder: Path) -> ssl.SSLContext:
@@ -83,9 +80,9 @@ def load_callable(target: str) -> object:
         raise ApplicationError(
             "application",
             expected=f"a module {module_name} that can be imported",
-            got=describe(error),
+            got=describe(error, within=load_callable),
             where=target,
-            hint=_REHEARSE,
+            hint=_OUTSIDE,
         ) from error
     try:
         result: object = operator.attrgetter(attribute)(module)
@@ -98,25 +95,6 @@ def load_callable(target: str) -> object:
             hint="mend [app] serve in casemate.toml and build the image again",
         ) from error
     return result
-
-
-#: Frames that every import passes through, by the names in their code: ``__file__`` may be that of bytecode.
-_IMPORTING = {function.__code__.co_filename for function in (load_callable, importlib.import_module)}
-
-
-def describe(error: BaseException) -> str:
-    """The class of an exception and the line that raised it, without its text."""
-    result = type(error).__name__
-    if isinstance(error, ImportError) and error.name:
-        result += f" for {error.name}"
-    place = None
-    traceback: TracebackType | None = error.__traceback__
-    while traceback is not None:
-        name = traceback.tb_frame.f_code.co_filename
-        if not name.startswith("<frozen ") and name not in _IMPORTING:
-            place = f"{name}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return f"{result} at {place}" if place else result
 
 
 def run_command(command: tuple[str, ...]) -> None:
@@ -142,9 +120,9 @@ def run_command(command: tuple[str, ...]) -> None:
         raise ApplicationError(
             "application",
             expected="a program that runs",
-            got=describe(error),
+            got=describe(error, within=run_command),
             where=" ".join(command),
-            hint=_REHEARSE,
+            hint=_OUTSIDE,
         ) from error
 
 

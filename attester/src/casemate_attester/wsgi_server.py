@@ -1,13 +1,17 @@
 """WSGI by cheroot: one process, a fixed number of threads. Imported only by a workload that is WSGI."""
 
+import logging
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from cheroot import errors, wsgi
 from cheroot.makefile import MakeFile
 from cheroot.ssl import Adapter
+
+from casemate_attester.discretion import report
 
 __all__ = ["serve_wsgi"]
 
@@ -74,6 +78,12 @@ class _Server(wsgi.Server):
         """Takes the socket in place of opening one."""
         self.socket = self.listener
         return self.listener
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's
+        """Says what went wrong without cheroot's message, which holds the text of the exception."""
+        del msg, traceback
+        if level >= logging.WARNING:
+            report("request", sys.exc_info()[1])
 
 
 class _Tls(Adapter):
