@@ -8,7 +8,7 @@ is looked at first, then the attestation, then the policy, and only then the sto
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from casemate.broker.audit import AuditEntry, AuditLog, Decision
@@ -49,8 +49,8 @@ class Credentials:
         token: The bearer token.
     """
 
-    session_id: SessionId | None = None
-    token: Token | None = None
+    session_id: SessionId | None = field(default=None, repr=False)
+    token: Token | None = field(default=None, repr=False)
 
 
 class Broker:

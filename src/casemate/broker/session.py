@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Generic, NewType, TypeVar
 
@@ -54,7 +54,7 @@ class Session:
         spent: Evidence was sent for the nonce.
     """
 
-    id: SessionId
+    id: SessionId = field(repr=False)
     nonce: Nonce
     expires: datetime
     spent: bool = False

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from casemate.broker.problem import Problem, RequestRefusedError
+from casemate.broker.release import Credentials
 from casemate.broker.session import SessionId, SessionLimits, Sessions
+from casemate_attester.messages import Token
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LIFETIME = timedelta(minutes=5)
@@ -109,6 +111,12 @@ def test_the_label_of_a_session_does_not_give_it_away() -> None:
     session = sessions().open(NOW)
     assert session.label not in session.id
     assert len(session.label) == 16
+
+
+def test_neither_session_nor_credentials_print_what_they_open() -> None:
+    session = sessions().open(NOW)
+    assert repr(session) == (f"Session(nonce={session.nonce!r}, expires={session.expires!r}, spent=False)")
+    assert repr(Credentials(session_id=session.id, token=Token("head.body.signature"))) == "Credentials()"
 
 
 def test_the_limits_are_these() -> None:
