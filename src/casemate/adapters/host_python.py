@@ -335,6 +335,8 @@ def _install(
     done = _uv(
         *("pip", "install", "--target", str(tree), "--python", str(interpreter.executable), "--no-deps"),
         *("--no-compile-bytecode", "--no-python-downloads", "--no-progress", *hashes, "-r", str(file)),
+        # What goes into the image are files, never links into uv's cache, whatever the user has configured.
+        *("--link-mode", "hardlink"),
         folder=project,
     )
     if done.returncode != 0:

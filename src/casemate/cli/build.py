@@ -129,7 +129,7 @@ def _application(
 
     scratch, progress = work
     interpreter = describe_interpreter(python or Path(sys.executable))
-    source = directory.resolve() / project.app.source
+    source = _source(directory, project)
     interface = interface_of(project, source)
     environment = scratch / "environment"
     install_environment(
@@ -158,6 +158,21 @@ def _application(
         closure=closure,
         sources=_sources(project, directory, interpreter),
     )
+
+
+def _source(directory: Path, project: Project) -> Path:
+    """The folder of the application's own files; no link may lead it out of ``directory``."""
+    folder = directory.resolve()
+    source = folder / project.app.source
+    if not source.resolve().is_relative_to(folder):
+        raise ProjectError(
+            "source",
+            expected="a folder inside that of casemate.toml",
+            got=f"a link to {source.resolve()}",
+            where="casemate.toml: app.source",
+            hint="build where the application's files are",
+        )
+    return source
 
 
 def _sources(project: Project, directory: Path, interpreter: Interpreter) -> dict[str, str]:

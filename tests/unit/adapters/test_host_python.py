@@ -230,6 +230,19 @@ def test_pinned_requirements_are_installed_into_a_clean_tree(
     assert [path.name for path in into.parent.iterdir()] == ["environment"]
 
 
+def test_what_is_installed_are_files_however_uv_is_configured(
+    interpreter: Interpreter, tmp_path: Path, no_pins: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_LINK_MODE", "symlink")
+    wheel(tmp_path, "thing")
+    (tmp_path / "requirements.txt").write_text(f"--find-links {tmp_path}\nthing==1.0\n")
+    into = tmp_path / "environment"
+    install(interpreter, tmp_path, "requirements.txt", into)
+    files = [path for path in into.rglob("*") if not path.is_dir()]
+    assert files
+    assert not any(path.is_symlink() for path in files)
+
+
 def test_an_environment_replaces_the_one_before(
     interpreter: Interpreter, tmp_path: Path, no_pins: Any
 ) -> None:

@@ -68,3 +68,22 @@ def test_a_secret_in_the_environment_is_warned_of(tmp_path: Path, capsys: pytest
         " deliver it by [secrets].\n"
     ) in error
     assert "hunter2" not in error
+
+
+def test_a_source_that_is_a_link_out_of_the_application_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "outside").mkdir()
+    application = tmp_path / "app"
+    application.mkdir()
+    (application / "src").symlink_to("../outside")
+    (application / "casemate.toml").write_text(
+        '[app]\nname = "n"\nserve = "n:app"\nrequirements = ""\nsource = "src"\n'
+    )
+    assert run(["build", str(application), "-o", str(tmp_path / "b")]) == 1
+    assert capsys.readouterr().err.endswith(
+        "error: source: expected a folder inside that of casemate.toml, "
+        f"got a link to {tmp_path}/outside (casemate.toml: app.source)\n"
+        "hint: build where the application's files are\n"
+    )
+    assert not (tmp_path / "b").exists()

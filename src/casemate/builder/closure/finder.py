@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
+from casemate.builder.closure.containment import require_within
 from casemate.builder.closure.values import Interpreter
 
 
@@ -18,6 +20,10 @@ class Owner(Enum):
     ATTESTER = "attester"
     STANDARD_LIBRARY = "standard library"
     DISTRIBUTION = "distribution"
+
+
+#: Whose files could be links to anything: the interpreter and Casemate itself are this machine's own.
+_CHECKED: Final = frozenset({Owner.APPLICATION, Owner.DISTRIBUTION})
 
 
 class Kind(Enum):
@@ -83,7 +89,11 @@ class Found:
 
 
 class Finder:
-    """Finds modules in ``roots``, in that order, after those inside the interpreter."""
+    """Finds modules in ``roots``, in that order, after those inside the interpreter.
+
+    A module of the application or of a distribution that is a link out of its folder is a
+    :class:`ProjectError`.
+    """
 
     def __init__(self, roots: Sequence[Root], interpreter: Interpreter) -> None:
         self.roots = tuple(roots)
@@ -162,6 +172,8 @@ class Finder:
         for suffix, kind in self._kinds():
             entry = stem + suffix
             if entry in listing and not listing[entry]:
+                if root.owner in _CHECKED:
+                    require_within(folder / entry, root.host)
                 return Found(name=name, kind=kind, file=folder / entry, root=root, search=search)
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from casemate.builder.closure.considered import consider
+from casemate.builder.closure.containment import require_within
 from casemate.builder.closure.data import (
     Distribution,
     application_data,
@@ -42,7 +43,7 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
 
     Raises:
         ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
-            nothing; a private key is among the application's data.
+            nothing; a private key is among the application's data; a file is a link out of its folder.
         ClosureError: A module of the application is not valid Python, or the interpreter is too new.
     """
     _require_readable(sources.interpreter)
@@ -182,6 +183,9 @@ class _Files:
 
     def _put(self, path: str, host: Path, reason: Reason, *, executable: bool = False) -> None:
         if path not in self._files:
+            for folder in (self._sources.application, self._sources.environment):
+                if host.is_relative_to(folder):
+                    require_within(host, folder)
             self._files[path] = ImageFile(path=path, content=host, executable=executable, reason=reason)
             self.taken.add(host)
 
@@ -248,6 +252,7 @@ class _Files:
 
     def _data(self, path: str, file: Path, rule: Rule, of: str | None, detail: str) -> None:
         if file.is_relative_to(self._sources.application):
+            require_within(file, self._sources.application)
             refuse_private_key(file, path)
         self._put(path, file, Reason(rule=rule, of=of, detail=detail))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,4 +411,75 @@ def test_an_interpreter_newer_than_the_one_that_reads_is_refused(world: Any) -> 
         "code for Python 3.99: expected a Casemate that runs on that version or a newer one, "
         f"got one that runs on {own} ({world.interpreter.executable})\n"
         f"hint: install Casemate with Python 3.99, or build with --python for {own}"
+    )
+
+
+COPY = "copy what the image needs into that folder, or remove the link"
+
+
+@pytest.mark.parametrize(
+    ("link", "more"),
+    [
+        ("web/data/hosts.yml", ""),
+        ("web/templates", ""),
+        ("web/__init__.py", ""),
+        ("web/inner.py", ""),
+        ("web/inner", ""),
+        ("web/_fast.so", ""),
+        ("extra/hosts.yml", '[closure]\ninclude = ["extra/*.yml"]'),
+        ("extra/job.py", '[closure]\ninclude = ["extra/*.py"]'),
+    ],
+)
+def test_a_link_out_of_the_application_is_refused(world: Any, tmp_path: Path, link: str, more: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("__init__.py", "hosts.yml", "inner.py"):
+        (outside / name).write_text("app = 1")
+    files = {"web/__init__.py": "from web import inner, _fast\napp = 1", "web/inner.py": "", "extra/x": ""}
+    world.app({name: text for name, text in files.items() if not name.startswith(link)})
+    place = world.root / "app" / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    is_folder = not place.suffix
+    place.symlink_to(outside if is_folder else outside / "hosts.yml")
+    if link == "web/templates":  # folders of data are not followed at all
+        assert not any("hosts" in path for path in world.files(more))
+        return
+    reached = "inner/__init__.py" if link == "web/inner" else place.name
+    assert refusal(world, more) == (
+        f"file that would go into the image: expected one that lies in {world.root}/app, got a link to "
+        f"{outside / ('__init__.py' if is_folder else 'hosts.yml')} "
+        f"({place.parent.relative_to(world.root / 'app')}/{reached})\nhint: {COPY}"
+    )
+
+
+def test_a_link_within_the_application_is_taken_as_what_it_names(world: Any) -> None:
+    world.app({"web/__init__.py": "app = 1", "shared/a.yml": "x"})
+    (world.root / "app/web/a.yml").symlink_to("../shared/a.yml")
+    assert world.files()["/app/web/a.yml"].read() == b"x"
+
+
+def test_an_application_whose_folder_is_a_link_is_taken(world: Any) -> None:
+    world.app({"web/__init__.py": "app = 1", "web/a.yml": "x"})
+    (world.root / "app").rename(world.root / "real")
+    (world.root / "app").symlink_to("real")
+    assert world.files()["/app/web/a.yml"].read() == b"x"
+
+
+@pytest.mark.parametrize("name", ["cacert.pem", "inner.py"])
+def test_a_link_out_of_the_environment_is_refused(world: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text("")
+    world.distribution("pkg-1.0", {"pkg/__init__.py": "from pkg import inner"})
+    (world.root / "env/pkg" / name).symlink_to(tmp_path / "outside")
+    world.app({"web.py": "import pkg\napp = 1"})
+    assert refusal(world) == (
+        f"file that would go into the image: expected one that lies in {world.root}/env, got a link to "
+        f"{tmp_path}/outside (pkg/{name})\nhint: {COPY}"
+    )
+
+
+def test_a_file_whose_name_moves_the_cursor_is_refused(world: Any) -> None:
+    world.app({"web/__init__.py": "app = 1", "web/\x1b[2Ja.yml": "x"})
+    assert refusal(world) == (
+        f"name of a file: expected no control characters, got 'web/\\x1b[2Ja.yml' ({world.root}/app)\n"
+        "hint: rename it: it would be listed among the trusted files, and listings would not show it"
     )
