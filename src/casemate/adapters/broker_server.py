@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from casemate.adapters.broker_connection import ConnectionLimits, connection_class
+from casemate.adapters.private_file import require_private
 from casemate.errors import ServiceError
 
 #: Seconds that requests are given to finish at the end.
@@ -36,7 +37,7 @@ def has_certificates(folder: Path) -> bool:
     """Whether ``folder`` holds a TLS identity; ``False`` when it is absent or empty.
 
     Raises:
-        ServiceError: It holds something, but not all of the identity.
+        ServiceError: It holds something, but not all of the identity; or others may read the key.
     """
     try:
         found = {path.name for path in folder.iterdir()}
@@ -55,6 +56,8 @@ def has_certificates(folder: Path) -> bool:
             where=str(folder),
             hint="add the file, or name an empty folder with --tls to have a development certificate made",
         )
+    if found:
+        _require_private_key(folder)
     return bool(found)
 
 
@@ -97,7 +100,7 @@ class BrokerServer:
         limits: Bounds on connections.
 
     Raises:
-        ServiceError: The certificate or its key cannot be used.
+        ServiceError: The certificate or its key cannot be used, or others may read the key.
     """
 
     def __init__(
@@ -182,10 +185,22 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
 
+def _require_private_key(certificates: Path) -> None:
+    key = certificates / "key.pem"
+    try:
+        status = key.stat()
+    except OSError as error:
+        raise ServiceError(
+            "TLS key", expected="a file that can be read", got=error.strerror, where=str(key)
+        ) from error
+    require_private("TLS key", key, status)
+
+
 def _server_context(certificates: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
+    _require_private_key(certificates)
     try:
         # An empty password refuses an encrypted key instead of asking the terminal for it.
         context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem", password="")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from casemate.adapters.private_file import require_private
 from casemate.broker.store import KeyEncryptionKey
 from casemate.errors import ServiceError
 
@@ -38,15 +38,7 @@ def read_or_make_key(path: Path, random: Callable[[int], bytes], *, may_make: bo
 
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if mode & 0o077:
-            raise ServiceError(
-                "key-encryption key",
-                expected="permissions 0600",
-                got=f"{mode:04o}",
-                where=str(path),
-                hint=f"chmod 600 {path}, and ask who has read it",
-            )
+        require_private("key-encryption key", path, os.fstat(file.fileno()))
         return file.read(KeyEncryptionKey.SIZE + 1)
 
 

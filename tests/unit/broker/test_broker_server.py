@@ -173,6 +173,35 @@ def test_a_key_of_another_certificate_is_refused(certificates: Path, tmp_path: P
         BrokerServer(hello, listener, tmp_path / "tls", lambda: None)
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_key_that_others_may_read_or_replace_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "tls"
+    make_service_certificates(folder, NAMES, NOW)
+    (folder / "key.pem").chmod(mode)
+    with bind(Address(host="127.0.0.1", port=0)) as listener:
+        for use in (
+            lambda: has_certificates(folder),
+            lambda: BrokerServer(hello, listener, folder, lambda: None),
+        ):
+            with pytest.raises(ServiceError) as caught:
+                use()
+            assert str(caught.value) == (
+                f"TLS key: expected permissions 0600, got {mode:04o} ({folder}/key.pem)"
+            )
+            assert caught.value.hint == f"chmod 600 {folder}/key.pem, and ask who has read it"
+
+
+def test_a_key_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for name in ("ca.pem", "cert.pem"):
+        (tmp_path / name).touch()
+    (tmp_path / "key.pem").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ServiceError) as caught:
+        has_certificates(tmp_path)
+    assert str(caught.value) == (
+        f"TLS key: expected a file that can be read, got No such file or directory ({tmp_path}/key.pem)"
+    )
+
+
 def test_an_address_in_use_is_refused() -> None:
     with bind(Address(host="127.0.0.1", port=0)) as listener:
         listener.listen()
