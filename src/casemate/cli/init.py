@@ -107,12 +107,11 @@ def _broker(directory: Path, url: str | None, ca: str | None) -> tuple[str, str]
         return None
     if url is None or ca is None:
         raise UsageError("--broker and --broker-ca", expected="both", got="one of them")
-    if (directory / ca).is_file():
-        return url, ca
-    if not Path(ca).is_file():
+    file = next((path for path in (directory / ca, Path(ca)) if path.is_file()), None)
+    if file is None:
         raise UsageError("--broker-ca", expected="a file", got=ca)
-    file = Path(ca).resolve()
-    folder = directory.resolve()
+    # Its folder is resolved and it is not: a link in the application's folder keeps its name there.
+    file, folder = file.parent.resolve() / file.name, directory.resolve()
     return url, file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 

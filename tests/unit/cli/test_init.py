@@ -75,6 +75,23 @@ def test_a_ca_elsewhere_is_named_by_its_place(shop: Path, tmp_path_factory: pyte
     assert broker.ca == str(ca)
 
 
+@pytest.mark.parametrize("folder", [".", "link"])
+def test_a_ca_inside_that_is_given_by_its_whole_path_is_named_relative_to_the_file(
+    shop: Path, tmp_path_factory: pytest.TempPathFactory, folder: str
+) -> None:
+    (shop / "keys").mkdir()
+    (shop / "keys/ca.pem").touch()
+    link = tmp_path_factory.mktemp("elsewhere") / "link"
+    link.symlink_to(shop)
+    directory = shop if folder == "." else link
+    for ca in (shop / "keys/ca.pem", link / "keys/ca.pem"):
+        options = ["--broker", "https://b", "--broker-ca", str(ca), "--force"]
+        assert run(["init", str(directory), *options]) == 0
+        broker = read(shop).broker
+        assert broker is not None
+        assert broker.ca == "keys/ca.pem"
+
+
 def test_a_ca_inside_is_named_relative_to_the_file(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (shop / "keys").mkdir()
     (shop / "keys/ca.pem").touch()
