@@ -25,6 +25,8 @@ from casemate.formats.oci import (
 )
 
 _text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+#: As documents hold it that are shown on terminals.
+_shown = _text.filter(str.isprintable)
 _size = st.integers(0, 1 << 40)
 _digest = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
@@ -56,10 +58,10 @@ _tcbs = st.builds(
     files=st.lists(
         st.builds(
             TcbFile,
-            path=_text,
+            path=_shown,
             size=_size,
             sha256=_digest,
-            reason=st.builds(Reason, rule=st.sampled_from(Rule), of=st.none() | _text, detail=_text),
+            reason=st.builds(Reason, rule=st.sampled_from(Rule), of=st.none() | _shown, detail=_shown),
         ),
         max_size=4,
     ).map(tuple),
@@ -67,7 +69,7 @@ _tcbs = st.builds(
         Considered,
         files=_size,
         size=_size,
-        left_out=st.lists(_text, max_size=4).map(lambda paths: tuple(sorted(paths))),
+        left_out=st.lists(_shown, max_size=4).map(lambda paths: tuple(sorted(paths))),
     ),
 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
+
+import msgspec
 
 from casemate.formats.documents import Document, Hex4, Hex16, Hex32, Sha256, UInt16, read_document
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
@@ -99,7 +101,7 @@ class MeasurementRecord:
 
 
 class _Gramine(Document, frozen=True):
-    version: str | None
+    version: Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z.+~-]{1,40}\Z")] | None
     platform_image_sha256: Hex32
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal, Self
 
 import msgspec
 
 from casemate.builder.contents import Considered, ImageFile, Reason, Rule
+from casemate.errors import FormatError, ProjectError
 from casemate.formats.documents import Count, Document, Hex32, read_document
 
 #: Bytes; an environment with a million files is described by less.
@@ -68,15 +69,30 @@ class Tcb:
 
     @classmethod
     def of(cls, interpreter: str, contents: Iterable[TrustedContent], considered: Considered) -> Self:
-        """The document for an image."""
-        files = (
+        """The document for an image.
+
+        Files that were left out are not named where nobody could write their names.
+
+        Raises:
+            ProjectError: The path of a trusted file, or the reason for it, has control characters.
+        """
+        files = tuple(
             TcbFile(path=each.file.path, size=each.size, sha256=each.sha256, reason=each.file.reason)
             for each in contents
         )
+        for text in _texts(files):
+            if not text.isprintable():
+                raise ProjectError(
+                    "name of a trusted file, or reason for it",
+                    expected="no control characters",
+                    got=ascii(text),
+                    hint="rename what is called so; listings would not show it",
+                )
+        left_out = tuple(path for path in considered.left_out if path.isprintable())
         return cls(
             interpreter=interpreter,
             files=tuple(sorted(files, key=lambda file: file.path)),
-            considered=considered,
+            considered=replace(considered, left_out=left_out),
         )
 
     @property
@@ -116,21 +132,33 @@ class Tcb:
             FormatError: Anything else.
         """
         read = read_document(data, _Tcb, name="tcb.json", limit=SIZE_LIMIT, hint=_REBUILD)
+        files = tuple(
+            TcbFile(
+                path=file.path,
+                size=file.size,
+                sha256=file.sha256,
+                reason=Reason(rule=file.reason.rule, of=file.reason.of, detail=file.reason.detail),
+            )
+            for file in read.files
+        )
+        for text in (*_texts(files), *read.left_out):
+            if not text.isprintable():
+                raise FormatError(
+                    "tcb.json", expected="text without control characters", got=ascii(text), hint=_REBUILD
+                )
         return cls(
             interpreter=read.interpreter,
-            files=tuple(
-                TcbFile(
-                    path=file.path,
-                    size=file.size,
-                    sha256=file.sha256,
-                    reason=Reason(rule=file.reason.rule, of=file.reason.of, detail=file.reason.detail),
-                )
-                for file in read.files
-            ),
+            files=files,
             considered=Considered(
                 files=read.considered.files, size=read.considered.size, left_out=read.left_out
             ),
         )
+
+
+def _texts(files: Iterable[TcbFile]) -> Iterator[str]:
+    """What is shown to people, on terminals among others."""
+    for file in files:
+        yield from (file.path, file.reason.of or "", file.reason.detail)
 
 
 class _Reason(Document, frozen=True):

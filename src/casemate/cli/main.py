@@ -85,7 +85,12 @@ def run(arguments: list[str]) -> int:
 
 def show_error(error: Exception) -> None:
     """``error: …`` and, where there is one, ``hint: …`` on standard error."""
-    click.echo(f"error: {error}", err=True)
+    click.echo(f"error: {_one_line(str(error))}", err=True)
     hint = getattr(error, "hint", None)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        click.echo(f"hint: {_one_line(hint)}", err=True)
+
+
+def _one_line(text: str) -> str:
+    """``text`` with its control characters escaped: messages quote files that a stranger may have written."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.image_files import image_file
@@ -16,7 +18,8 @@ from casemate.builder.image import ImageContents, write_image
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values
 from casemate.builder.tcb import Tcb, TrustedContent
-from casemate.errors import FormatError, ToolchainError, UsageError
+from casemate.cli.main import run
+from casemate.errors import FormatError, ProjectError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
 from casemate.formats.reference_values import Statement
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
@@ -204,6 +207,11 @@ def test_documents_are_read_as_written() -> None:
         pytest.param({"simulated": "yes"}, "Expected `bool`, got `str`", id="type"),
         pytest.param({"version": 2}, "Invalid enum value 2", id="version"),
         pytest.param({"extra": 1}, "Object contains unknown field `extra`", id="unknown"),
+        pytest.param(
+            {"gramine": {"version": "\x1b[2J", "platform_image_sha256": "ab" * 32}},
+            "Expected `str` matching regex",
+            id="version of Gramine",
+        ),
         pytest.param({"isvsvn": 65536}, "Expected `int` <= 65535", id="range"),
     ],
 )
@@ -228,6 +236,51 @@ def test_what_is_no_document_is_refused(data: bytes) -> None:
     ):
         with pytest.raises(FormatError):
             parse(data)
+
+
+_ESCAPES = "\x1b[2K\x1b[1Aforged"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda it: it["files"][0].update(path=_ESCAPES), id="path"),
+        pytest.param(lambda it: it["files"][1]["reason"].update(of=_ESCAPES), id="of"),
+        pytest.param(lambda it: it["files"][1]["reason"].update(detail=_ESCAPES), id="detail"),
+        pytest.param(lambda it: it.update(left_out=[_ESCAPES]), id="left out"),
+    ],
+)
+def test_text_that_would_reach_a_terminal_as_a_command_is_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Any], None]
+) -> None:
+    with new_bundle(tmp_path / "bundle") as bundle:
+        _fill(bundle)
+        document = json.loads(bundle.tcb_path.read_bytes())
+        change(document)
+        bundle.tcb_path.write_text(json.dumps(document))
+    assert run(["explain", str(tmp_path / "bundle"), "a.py"]) == 1
+    assert capsys.readouterr() == (
+        "",
+        (
+            "error: tcb.json: expected text without control characters, got '\\x1b[2K\\x1b[1Aforged'\n"
+            "hint: build the bundle again with this version of casemate\n"
+        ),
+    )
+
+
+def test_text_that_would_not_be_read_is_not_written() -> None:
+    with pytest.raises(ProjectError) as refused:
+        Tcb.of("3.11", [TrustedContent.of(image_file(f"/app/{_ESCAPES}", b""))], _TCB.considered)
+    assert str(refused.value) == (
+        "name of a trusted file, or reason for it: expected no control characters, "
+        "got '/app/\\x1b[2K\\x1b[1Aforged'"
+    )
+    assert refused.value.hint == "rename what is called so; listings would not show it"
+
+
+def test_files_left_out_are_not_named_when_nobody_could_write_their_names() -> None:
+    considered = replace(_TCB.considered, left_out=("/a", f"/{_ESCAPES}", "/\udcff"))
+    assert Tcb.of("3.11", [], considered).considered.left_out == ("/a",)
 
 
 def test_a_document_that_is_too_large_is_not_read() -> None:

@@ -54,6 +54,12 @@ def test_an_unknown_command_is_wrong_use() -> None:
             "error: debug: expected off, got on (app.manifest.sgx)\nhint: Turn it off.\n",
             id="refused",
         ),
+        pytest.param(
+            RefusedError("a\x1b[2J", got="b\nhint: forged\u2028", hint="c\x9b\x07 … \udcff"),
+            1,
+            "error: a\\x1b[2J: got b\\nhint: forged\\u2028\nhint: c\\x9b\\x07 … \\udcff\n",
+            id="control characters",
+        ),
         pytest.param(UsageError("no bundle"), 2, "error: no bundle\n", id="wrong-use"),
     ],
 )
