@@ -11,6 +11,7 @@
         ├── FormatError          bytes are not what their format allows
         ├── KeyUnfitError        a key cannot sign enclaves, or cannot be reached
         ├── RefusedError         a policy says no: to a signature, to evidence, to a release
+        │   └── RequestRefusedError  … as the answer to a request (casemate.broker.problem)
         ├── RehearsalError       a rehearsal could not be set up, or the application failed in it
         └── ServiceError         a service cannot start or cannot keep its store
 """

@@ -9,6 +9,7 @@
         ├── EvidenceError           /dev/attestation does not give evidence: look at the platform
         ├── BrokerUnavailableError  nobody answers, or not with the pinned certificate: try again later
         ├── BrokerRefusedError      the broker answered and said no: look at its policy
+        │   └── _UnauthorizedError  … that the session is not, or no longer, attested (exchange)
         ├── UnwrapError             a wrapped secret does not open with this enclave's key
         ├── PlacementError          a secret cannot be put where the configuration says
         └── ApplicationError        the application cannot be imported or started
