@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,22 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+
 if TYPE_CHECKING:
+    from casemate.builder.bundle_parts import BundleCheck
+    from casemate.builder.bundle_verification import BundleVerification
     from casemate.formats.sgx.collateral import Collateral, TcbStatus
+    from casemate.keys import RsaPublicKey
     from casemate.verifier.policy import AppraisalPolicy
-    from casemate.verifier.result import AttestationResult
+    from casemate.verifier.result import AttestationResult, Check
     from casemate.verifier.roots import TrustRoots
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-# TCB statuses that may be accepted by name; Revoked never is.
-_STATUSES = (
-    "UpToDate",
-    "SWHardeningNeeded",
-    "ConfigurationNeeded",
-    "ConfigurationAndSWHardeningNeeded",
-    "OutOfDate",
-    "OutOfDateConfigurationNeeded",
-)
 #: Columns of the table when the result does not go to a terminal.
 _PIPE_WIDTH = 200
 #: Seconds for a connection to a server, and for each step of its handshake.
@@ -63,7 +59,7 @@ def _moment(text: str) -> datetime:
 
 @click.group(name="verify")
 def command() -> None:
-    """Appraise evidence, and say every reason."""
+    """Appraise evidence or a bundle, and say every reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +95,7 @@ class _Trust:
         )
 
     def accepted(self) -> frozenset[TcbStatus]:
-        from casemate.formats.sgx.collateral import TcbStatus
-
-        return frozenset({TcbStatus.UP_TO_DATE, *(TcbStatus(word) for word in self.statuses)})
+        return accepted_statuses(self.statuses)
 
 
 def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -129,14 +123,7 @@ def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
             metavar="TIME",
             help="Judge as of this time, as in 2026-11-20T12:00:00Z.  [default: now]",
         ),
-        click.option(
-            "--accept-status",
-            "statuses",
-            multiple=True,
-            type=click.Choice(_STATUSES),
-            metavar="STATUS",
-            help="Accept this TCB status, in Intel's words, besides UpToDate; repeatable.",
-        ),
+        accept_status_option,
         click.option(
             "--simulated-root",
             type=_FILE,
@@ -193,6 +180,61 @@ def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
     else:
         show(result)
     require_affirming(result)
+
+
+@command.command(name="bundle")
+@click.argument("path", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--key", type=_FILE, metavar="PUB.pem", help="Whose signature it must have: a public key.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def bundle(path: Path, *, key: Path | None, as_json: bool) -> None:
+    """Check everything in BUNDLE against everything else, offline.
+
+    The measurement is made again, every file of the image is hashed, and every document is held against
+    the measured manifest. Each check is shown with what was expected and what was found; the exit code is
+    0 only when all of them have passed.
+    """
+    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundle_verification import require_sound, verify_bundle
+    from casemate.simulator.platform_image import platform_image
+
+    result = verify_bundle(
+        Bundle.open(path),
+        simulated_platform_image=platform_image(),
+        key=None if key is None else _public_key(key),
+    )
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        _show_checks(
+            [(f"{check.part}: {check.name}", check) for check in result.checks], _bundle_summary(result)
+        )
+    require_sound(result)
+
+
+def _public_key(path: Path) -> RsaPublicKey:
+    from casemate.cli.sign import read_file
+    from casemate.formats.public_key import parse_public_key
+
+    return parse_public_key(read_file(path), where=str(path))
+
+
+def _bundle_summary(result: BundleVerification) -> dict[str, str]:
+    """The lines under the table."""
+    refused = len(result.refusals)
+    lines = {
+        "checks": f"{len(result.checks)}, of which {refused} refused"
+        if refused
+        else f"{len(result.checks)}, all passed"
+    }
+    if not result.complete:
+        lines["not compared"] = "parts with each other, because not all of them can be read"
+    else:
+        lines["workload"] = str(result.name)
+        lines["MRENCLAVE"] = str(result.mrenclave)
+        lines["MRSIGNER"] = result.mrsigner or "none: the bundle is not signed"
+    if result.simulated:
+        lines["simulated"] = "yes: the measurement holds on no SGX machine"
+    return lines
 
 
 @command.command(name="server")
@@ -283,6 +325,10 @@ def _require_one_kind(where: Path, *, simulated: bool, simulated_root: Path | No
 
 def show(result: AttestationResult) -> None:
     """The result for a person, on standard output."""
+    _show_checks([(check.name, check) for check in result.checks], _summary(result))
+
+
+def _show_checks(checks: list[tuple[str, Check | BundleCheck]], summary: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -292,12 +338,12 @@ def show(result: AttestationResult) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("check", "", "expected", "found"):
         table.add_column(title, overflow="fold")
-    for check in result.checks:
+    for name, check in checks:
         outcome, style = ("ok", "green") if check.passed else ("refused", "bold red")
-        table.add_row(check.name, outcome, check.expected, check.got, style="" if check.passed else style)
+        table.add_row(name, outcome, check.expected, check.got, style="" if check.passed else style)
     console.print(table)
     console.print()
-    for label, value in _summary(result).items():
+    for label, value in summary.items():
         console.print(f"{label}: {value}", soft_wrap=True)
 
 

@@ -1,0 +1,213 @@
+"""The parts of a bundle, each read once and for itself, so that a part that cannot be read hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from casemate.builder.bundle import Bundle
+from casemate.builder.image import ImageDocuments
+from casemate.builder.image_contents import ImageHoldings, image_holdings
+from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX, WORKLOAD_CONFIGURATION
+from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.tcb import Tcb
+from casemate.errors import CasemateError, FormatError, UsageError
+from casemate.formats.deployment import Deployment
+from casemate.formats.manifest import EnclaveSettings, TrustedFile, load_measured_manifest, trusted_files
+from casemate.formats.oci import LAYOUT_FILE
+from casemate.formats.one_line import one_line
+from casemate.formats.reference_values import Statement
+from casemate.formats.sgx.sigstruct import SigStruct
+
+IMAGE_MANIFEST: Final = f"{MANIFEST_PREFIX}.manifest.sgx"
+IMAGE_SIGNATURE: Final = f"{MANIFEST_PREFIX}.sig"
+IMAGE_PLATFORM: Final = f"{GRAMINE_ROOT}/libpal.so"
+IMAGE_LIBOS: Final = f"{GRAMINE_ROOT}/libsysdb.so"
+IMAGE_WORKLOAD: Final = f"{ENCLAVE_ROOT}{WORKLOAD_CONFIGURATION}"
+_KEPT: Final = frozenset({IMAGE_MANIFEST, IMAGE_SIGNATURE, IMAGE_PLATFORM, IMAGE_LIBOS, IMAGE_WORKLOAD})
+#: Characters of what a check says: a line that a person reads.
+_LINE_LIMIT: Final = 1000
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleCheck:
+    """One check that was made.
+
+    Attributes:
+        part: The file of the bundle that was looked at.
+        name: What was checked.
+        passed: Whether it was as it should be.
+        expected: What would have been right: one printable line.
+        got: What was found, likewise.
+    """
+
+    part: str
+    name: str
+    passed: bool
+    expected: str
+    got: str
+
+    @classmethod
+    def of(cls, part: str, name: str, *, passed: bool, expected: str, got: str) -> BundleCheck:
+        """A check whose texts a stranger may have had a hand in."""
+        return cls(
+            part=part,
+            name=name,
+            passed=passed,
+            expected=one_line(expected, _LINE_LIMIT),
+            got=one_line(got, _LINE_LIMIT),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleParts:
+    """A bundle of which everything could be read.
+
+    Attributes:
+        manifest: Bytes of the measured manifest.
+        settings: What it says.
+        enclave: What it says of the enclave.
+        trusted: The files that it trusts.
+        tcb: ``tcb.json``.
+        record: ``measurement.json``.
+        statement: ``reference-values.json``.
+        deployment: ``deployment.json``.
+        image: What the image says of itself.
+        holdings: What is in its layers.
+        signature: Bytes of ``app.sig``; ``None`` before signing.
+        sigstruct: What they say.
+        paths: Every file of the folder, relative to it, sorted.
+    """
+
+    manifest: bytes
+    settings: Mapping[str, Any]
+    enclave: EnclaveSettings
+    trusted: tuple[TrustedFile, ...]
+    tcb: Tcb
+    record: MeasurementRecord
+    statement: Statement
+    deployment: Deployment
+    image: ImageDocuments
+    holdings: ImageHoldings
+    signature: bytes | None
+    sigstruct: SigStruct | None
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[_Value]):
+    """The outcome of reading a part: its value, or the error that reading has met."""
+
+    outcome: _Value | CasemateError
+
+    @property
+    def value(self) -> _Value:
+        if isinstance(self.outcome, CasemateError):
+            raise self.outcome
+        return self.outcome
+
+
+def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, ...]]:
+    """Read all parts of a bundle.
+
+    Returns:
+        The parts, ``None`` when one of them cannot be read; and a check for each.
+    """
+    checks: dict[str, BundleCheck] = {}
+
+    def read(part: str, reader: Callable[[], _Value]) -> _Read[_Value]:
+        try:
+            outcome: _Read[_Value] = _Read(reader())
+        except CasemateError as error:
+            outcome = _Read(error)
+        known = checks.get(part)
+        if known is None or known.passed:
+            checks[part] = _readable(part, outcome.outcome)
+        return outcome
+
+    manifest = read("app.manifest.sgx", lambda: bundle.manifest)
+    settings = read("app.manifest.sgx", lambda: load_measured_manifest(manifest.value))
+    enclave = read("app.manifest.sgx", lambda: EnclaveSettings.from_manifest(settings.value))
+    trusted = read("app.manifest.sgx", lambda: trusted_files(settings.value))
+    tcb = read("tcb.json", lambda: bundle.tcb)
+    record = read("measurement.json", lambda: bundle.measurement)
+    statement = read(
+        "reference-values.json", lambda: Statement.parse(bundle.reference_values, "reference-values.json")
+    )
+    deployment = read("deployment.json", lambda: bundle.deployment)
+    image = read("image", lambda: _image(bundle))
+    holdings = read("image", lambda: image_holdings(bundle.image, image.value.manifest, _KEPT))
+    signature = read("app.sig", lambda: bundle.signature)
+    sigstruct = read("app.sig", lambda: None if signature.value is None else SigStruct.parse(signature.value))
+    paths = read("folder", lambda: _paths(bundle.path))
+    made = tuple(checks.values())
+    if not all(check.passed for check in made):
+        return None, made
+    return BundleParts(
+        manifest=manifest.value,
+        settings=settings.value,
+        enclave=enclave.value,
+        trusted=trusted.value,
+        tcb=tcb.value,
+        record=record.value,
+        statement=statement.value,
+        deployment=deployment.value,
+        image=image.value,
+        holdings=holdings.value,
+        signature=signature.value,
+        sigstruct=sigstruct.value,
+        paths=paths.value,
+    ), made
+
+
+def _image(bundle: Bundle) -> ImageDocuments:
+    path = bundle.image.path / "oci-layout"
+    try:
+        layout = path.read_bytes()
+    except OSError as error:
+        raise FormatError("OCI layout", expected="a file", got=error.strerror, where=str(path)) from error
+    if layout != LAYOUT_FILE:
+        raise FormatError("OCI layout", expected=LAYOUT_FILE.decode(), got=ascii(layout), where=str(path))
+    return bundle.image.documents()
+
+
+def _readable(part: str, outcome: object) -> BundleCheck:
+    failed = isinstance(outcome, CasemateError)
+    return BundleCheck.of(
+        part,
+        "readable",
+        passed=not failed,
+        expected="what casemate writes" if failed else "yes",
+        got=str(outcome) if failed else "yes",
+    )
+
+
+def require_parts(bundle: Bundle) -> BundleParts:
+    """All parts of a bundle.
+
+    Raises:
+        UsageError: There is a part that cannot be read.
+    """
+    parts, checks = read_parts(bundle)
+    if parts is None:
+        first = next(check for check in checks if not check.passed)
+        raise UsageError(
+            f"{first.part} of the bundle", expected=first.expected, got=first.got, where=str(bundle.path)
+        )
+    return parts
+
+
+def _paths(folder: Path) -> tuple[str, ...]:
+    try:
+        found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not _is_folder(path))
+    except OSError as error:
+        raise FormatError("folder", expected="one to read", got=error.strerror, where=str(folder)) from error
+    return tuple(found)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

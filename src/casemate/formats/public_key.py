@@ -1,0 +1,62 @@
+"""RSA public keys in PEM, as OpenSSL writes and reads them.
+
+RFC 5280, section 4.1.2.7; RFC 8017, appendix A.1.1.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+
+from casemate.errors import FormatError
+from casemate.keys import RsaPublicKey
+
+
+def parse_public_key(data: bytes, *, where: str) -> RsaPublicKey:
+    """Read a public key. Not checked: what stands around it, and that it fits anything.
+
+    Args:
+        data: SubjectPublicKeyInfo or RSAPublicKey, in PEM.
+        where: Which file, for messages.
+
+    Raises:
+        FormatError: Something else.
+    """
+    try:
+        key = load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _no_public_key(where) from error
+    if not isinstance(key, RSAPublicKey):
+        raise _no_public_key(where)
+    numbers = key.public_numbers()
+    return RsaPublicKey(modulus=numbers.n, exponent=numbers.e)
+
+
+def public_key_pem(key: RsaPublicKey) -> bytes:
+    """``key`` as SubjectPublicKeyInfo.
+
+    Raises:
+        FormatError: Numbers that no RSA key has.
+    """
+    try:
+        public = RSAPublicNumbers(key.exponent, key.modulus).public_key()
+    except ValueError as error:
+        raise FormatError(
+            "public key", expected="modulus and exponent of RSA", got="other numbers"
+        ) from error
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _no_public_key(where: str) -> FormatError:
+    return FormatError(
+        "public key",
+        expected="an RSA public key in PEM",
+        got="something else",
+        where=where,
+        hint="casemate key show URI prints it, and so does: openssl rsa -in KEY.pem -pubout",
+    )
