@@ -7,13 +7,13 @@ values only under simulated roots, real ones only under Intel's, so that neither
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from casemate.broker.resource import ResourceName
 from casemate.errors import FormatError, RefusedError, ServiceError
-from casemate.formats.sgx.collateral import Collateral
+from casemate.formats.sgx.collateral import Collateral, TcbStatus
 from casemate.formats.sgx.quote import Quote
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
@@ -111,11 +111,13 @@ class ReferenceAppraiser:
         reference_values: At least one.
         endorsements: What the manufacturers say about their platforms.
         simulated_roots: Anchors for simulated reference values; without any, those match nothing.
+        accepted_statuses: TCB statuses of platforms that are accepted; Revoked never is.
     """
 
     reference_values: tuple[ReferenceValues, ...]
     endorsements: Collateral
     simulated_roots: TrustRoots
+    accepted_statuses: frozenset[TcbStatus] = frozenset({TcbStatus.UP_TO_DATE})
 
     def recognise(self, evidence: bytes, *, report_data: bytes, at: datetime) -> Recognition:
         """See :class:`Appraiser`. Of several refusals, the one with the fewest reasons is given."""
@@ -125,7 +127,9 @@ class ReferenceAppraiser:
                 evidence,
                 endorsements=self.endorsements,
                 trust_roots=self.simulated_roots if values.simulated else TrustRoots.intel(),
-                policy=appraisal_policy(values, report_data),
+                policy=replace(
+                    appraisal_policy(values, report_data), accepted_statuses=self.accepted_statuses
+                ),
                 at=at,
             )
             if result.verdict is Verdict.AFFIRMING and result.simulated is values.simulated:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.accepted_status import accept_status_option, accepted_statuses
 from casemate.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class BrokerOptions:
     reference_values: tuple[Path, ...]
     collateral: Path
     simulated_root: Path | None
+    statuses: tuple[str, ...]
     resources: tuple[str, ...]
     generate: tuple[str, ...]
     session_lifetime: int
@@ -100,6 +102,7 @@ class BrokerOptions:
     type=_FILE,
     help="Root certificate (PEM) of a simulated platform, to accept it beside Intel's.",
 )
+@accept_status_option
 @click.option(
     "--resource",
     "resources",
@@ -247,6 +250,7 @@ def _appraiser(options: BrokerOptions, policy: WorkloadPolicy) -> ReferenceAppra
         reference_values=policy.reference_values,
         endorsements=Collateral.parse_json(_read(options.collateral)),
         simulated_roots=TrustRoots.simulated(*roots),
+        accepted_statuses=accepted_statuses(options.statuses),
     )
 
 

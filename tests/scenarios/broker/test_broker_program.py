@@ -17,8 +17,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.broker.audit import check_chain
+from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.simulator.enclave import SimulatedEnclave
+from casemate.simulator.endorsements import Standing
 from casemate.simulator.platform import SimulatedPlatform
 from casemate_attester.configuration import Broker, Resource
 from casemate_attester.errors import BrokerRefusedError, BrokerUnavailableError
@@ -170,6 +172,32 @@ def test_another_enclave_receives_nothing(
         pytest.raises(BrokerRefusedError, match=r"MRENCLAVE: expected 2222"),
     ):
         fetch(url, tmp_path / "tls" / "ca.pem", other, key, DB_KEY)
+
+
+@pytest.mark.parametrize("is_accepted", [False, True], ids=["unless it is named", "where it is named"])
+def test_a_platform_that_is_not_up_to_date_is_refused(
+    arguments: list[str],
+    tmp_path: Path,
+    enclave: SimulatedEnclave,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    is_accepted: bool,
+) -> None:
+    outdated = enclave.platform.endorsed(
+        NOW - timedelta(hours=1), Standing(platform=TcbStatus.SW_HARDENING_NEEDED)
+    )
+    (tmp_path / "collateral.json").write_bytes(outdated.collateral.to_json())
+    ca = tmp_path / "tls" / "ca.pem"
+    if is_accepted:
+        named = ["--accept-status", "OutOfDate", "--accept-status", "SWHardeningNeeded"]
+        with running([*arguments, *named], tmp_path / "log") as url:
+            assert fetch(url, ca, enclave, key, API_KEY) == [b"key of another service"]
+    else:
+        with (
+            running(arguments, tmp_path / "log") as url,
+            pytest.raises(BrokerRefusedError, match=r"TCB status: expected UpToDate, got SWHardeningNeeded "),
+        ):
+            fetch(url, ca, enclave, key, API_KEY)
 
 
 def test_a_workload_that_pins_another_authority_does_not_talk_to_it(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from casemate.cli.accepted_status import STATUSES, accepted_statuses
 from casemate.cli.main import run
-from casemate.formats.sgx.collateral import Collateral
+from casemate.formats.sgx.collateral import Collateral, TcbStatus
 
 MEASUREMENT = {
     "mrenclave": "22" * 32,
@@ -195,6 +196,21 @@ def test_a_resource_whose_file_is_missing_is_refused(
     assert lines[-1] == (
         f"error: file: expected one that can be read, got No such file or directory ({tmp_path}/none)"
     )
+
+
+def test_a_revoked_platform_cannot_be_accepted(
+    options: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, lines = refusal(options, capsys, "--accept-status", "Revoked")
+    assert status == 2
+    assert lines[-1].startswith(
+        "Error: Invalid value for '--accept-status': 'Revoked' is not one of 'UpToDate'"
+    )
+
+
+def test_every_status_but_revoked_can_be_accepted() -> None:
+    assert accepted_statuses(STATUSES) == set(TcbStatus) - {TcbStatus.REVOKED}
+    assert accepted_statuses(()) == {TcbStatus.UP_TO_DATE}
 
 
 def test_a_missing_option_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
