@@ -1,0 +1,383 @@
+"""``casemate verify``: judge evidence from outside, with every reason."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+
+if TYPE_CHECKING:
+    from casemate.builder.bundle_parts import BundleCheck
+    from casemate.builder.bundle_verification import BundleVerification
+    from casemate.formats.sgx.collateral import Collateral, TcbStatus
+    from casemate.keys import RsaPublicKey
+    from casemate.verifier.policy import AppraisalPolicy
+    from casemate.verifier.result import AttestationResult, Check
+    from casemate.verifier.roots import TrustRoots
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+#: Columns of the table when the result does not go to a terminal.
+_PIPE_WIDTH = 200
+#: Seconds for a connection to a server, and for each step of its handshake.
+_TIMEOUT = 20
+
+
+def _bytes(size: int) -> Callable[[str], bytes]:
+    """A reader of ``size`` bytes in hexadecimal."""
+
+    def read(digits: str) -> bytes:
+        try:
+            data = bytes.fromhex(digits)
+        except ValueError:
+            data = b""
+        if len(data) != size:
+            raise click.BadParameter(f"{digits!r} is not {size} bytes in hexadecimal.")
+        return data
+
+    return read
+
+
+def _moment(text: str) -> datetime:
+    """A time with its zone, ISO 8601."""
+    moment: datetime | None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise click.BadParameter(f"{text!r} is not a time with a zone, as in 2026-11-20T12:00:00Z.")
+    return moment.astimezone(UTC)
+
+
+@click.group(name="verify")
+def command() -> None:
+    """Appraise evidence or a bundle, and say every reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """Whom to believe, and as of when.
+
+    Attributes:
+        collateral: File with the endorsements.
+        simulated_root: Root of a simulated platform, to be trusted instead of Intel's.
+        statuses: TCB statuses that are accepted besides UpToDate.
+        at: The instant of the appraisal.
+    """
+
+    collateral: Path
+    simulated_root: Path | None
+    statuses: tuple[str, ...]
+    at: datetime
+
+    def endorsements(self) -> Collateral:
+        from casemate.cli.sign import read_file
+        from casemate.formats.sgx.collateral import Collateral
+
+        return Collateral.parse_json(read_file(self.collateral))
+
+    def roots(self) -> TrustRoots:
+        from casemate.cli.sign import read_file
+        from casemate.verifier.roots import TrustRoots
+
+        return (
+            TrustRoots.simulated(read_file(self.simulated_root))
+            if self.simulated_root
+            else TrustRoots.intel()
+        )
+
+    def accepted(self) -> frozenset[TcbStatus]:
+        return accepted_statuses(self.statuses)
+
+
+def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that say whom to believe, handed over as one :class:`_Trust`."""
+
+    @functools.wraps(function)
+    def packed(
+        *,
+        collateral: Path,
+        simulated_root: Path | None,
+        statuses: tuple[str, ...],
+        at: datetime | None,
+        **rest: Any,
+    ) -> None:
+        moment = at or datetime.now(UTC)
+        trust = _Trust(collateral=collateral, simulated_root=simulated_root, statuses=statuses, at=moment)
+        function(trust=trust, **rest)
+
+    command: Callable[..., None] = packed
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        click.option(
+            "--at",
+            type=_moment,
+            metavar="TIME",
+            help="Judge as of this time, as in 2026-11-20T12:00:00Z.  [default: now]",
+        ),
+        accept_status_option,
+        click.option(
+            "--simulated-root",
+            type=_FILE,
+            help="Root certificate of a simulated platform: accept its quotes, and no others.",
+        ),
+        click.option(
+            "--collateral",
+            required=True,
+            type=_FILE,
+            help="Intel's collateral for the platform, JSON, one file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@command.command(name="quote")
+@click.argument("file", type=_FILE)
+@click.option(
+    "--mrenclave",
+    "mrenclaves",
+    multiple=True,
+    type=_bytes(32),
+    metavar="HEX",
+    help="An accepted measurement; repeatable.",
+)
+@click.option("--mrsigner", type=_bytes(32), metavar="HEX", help="The accepted signer.")
+@click.option("--isvprodid", type=click.IntRange(0, 0xFFFF), help="The accepted product of that signer.")
+@click.option("--min-isvsvn", type=click.IntRange(0, 0xFFFF), help="The least security version.")
+@click.option(
+    "--report-data", type=_bytes(64), metavar="HEX", help="What the enclave must have bound into the quote."
+)
+@click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
+@_trust_options
+def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
+    """Appraise the SGX quote in FILE.
+
+    Name the enclave by --mrenclave, or by --mrsigner with --isvprodid. Every check is shown with what was
+    expected and what was found; the exit code is 0 only when all of them have passed.
+    """
+    from casemate.cli.sign import read_file
+    from casemate.verifier.appraisal import appraise
+    from casemate.verifier.result import require_affirming
+
+    result = appraise(
+        read_file(file),
+        endorsements=trust.endorsements(),
+        trust_roots=trust.roots(),
+        policy=_policy(trust, **accepted),
+        at=trust.at,
+    )
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        show(result)
+    require_affirming(result)
+
+
+@command.command(name="bundle")
+@click.argument("path", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--key", type=_FILE, metavar="PUB.pem", help="Whose signature it must have: a public key.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def bundle(path: Path, *, key: Path | None, as_json: bool) -> None:
+    """Check everything in BUNDLE against everything else, offline.
+
+    The measurement is made again, every file of the image is hashed, and every document is held against
+    the measured manifest. Each check is shown with what was expected and what was found; the exit code is
+    0 only when all of them have passed.
+    """
+    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundle_verification import require_sound, verify_bundle
+    from casemate.simulator.platform_image import platform_image
+
+    result = verify_bundle(
+        Bundle.open(path),
+        simulated_platform_image=platform_image(),
+        key=None if key is None else _public_key(key),
+    )
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        _show_checks(
+            [(f"{check.part}: {check.name}", check) for check in result.checks], _bundle_summary(result)
+        )
+    require_sound(result)
+
+
+def _public_key(path: Path) -> RsaPublicKey:
+    from casemate.cli.sign import read_file
+    from casemate.formats.public_key import parse_public_key
+
+    return parse_public_key(read_file(path), where=str(path))
+
+
+def _bundle_summary(result: BundleVerification) -> dict[str, str]:
+    """The lines under the table."""
+    refused = len(result.refusals)
+    lines = {
+        "checks": f"{len(result.checks)}, of which {refused} refused"
+        if refused
+        else f"{len(result.checks)}, all passed"
+    }
+    if not result.complete:
+        lines["not compared"] = "parts with each other, because not all of them can be read"
+    else:
+        lines["workload"] = str(result.name)
+        lines["MRENCLAVE"] = str(result.mrenclave)
+        lines["MRSIGNER"] = result.mrsigner or "none: the bundle is not signed"
+    if result.simulated:
+        lines["simulated"] = "yes: the measurement holds on no SGX machine"
+    return lines
+
+
+@command.command(name="server")
+@click.argument("url")
+@click.option(
+    "--bundle",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The signed bundle that has to be running there.",
+)
+@click.option(
+    "--reference-values", type=_FILE, help="Its reference-values.json, for those who have no bundle."
+)
+@_trust_options
+def server(
+    url: str,
+    *,
+    bundle: Path | None,
+    reference_values: Path | None,
+    trust: _Trust,
+    as_json: bool,
+) -> None:
+    """Appraise the RA-TLS certificate of the service at URL, https://HOST[:PORT].
+
+    The evidence in the certificate has to be that of the bundle's enclave, and speak for the key with which
+    the TLS connection was made. Pin the certificate that the result names, or verify each connection.
+    """
+    import hashlib
+    from dataclasses import replace
+
+    from casemate.adapters.tls_peer import server_certificate
+    from casemate.cli.sign import read_file
+    from casemate.verifier.ratls import appraise_certificate
+    from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
+    from casemate.verifier.result import require_affirming
+
+    expected = _reference_file(bundle, reference_values)
+    values = ReferenceValues.parse(read_file(expected), str(expected))
+    _require_one_kind(expected, simulated=values.simulated, simulated_root=trust.simulated_root)
+    certificate = server_certificate(url, timeout=_TIMEOUT)
+    result = appraise_certificate(
+        certificate,
+        endorsements=trust.endorsements(),
+        trust_roots=trust.roots(),
+        policy=replace(appraisal_policy(values), accepted_statuses=trust.accepted()),
+        at=trust.at,
+    )
+    fingerprint = hashlib.sha256(certificate).hexdigest()
+    if as_json:
+        document = {
+            "version": 1,
+            "url": url,
+            "certificate_sha256": fingerprint,
+            "attestation": result.to_dict(),
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        show(result)
+        click.echo(f"certificate: SHA-256 {fingerprint}")
+    require_affirming(result)
+
+
+def _reference_file(bundle: Path | None, reference_values: Path | None) -> Path:
+    from casemate.builder.bundle import Bundle
+
+    if (bundle is None) == (reference_values is None):
+        raise click.UsageError("Give one of --bundle and --reference-values.")
+    return reference_values or Bundle(bundle or Path()).reference_values_path
+
+
+def _require_one_kind(where: Path, *, simulated: bool, simulated_root: Path | None) -> None:
+    """Simulated reference values go with a simulated root, real ones with Intel's; never crosswise."""
+    if simulated == (simulated_root is not None):
+        return
+    from casemate.errors import RefusedError
+
+    raise RefusedError(
+        "reference values",
+        expected="simulated ones, as a simulated root is named"
+        if simulated_root
+        else "real ones, as no simulated root is named",
+        got="simulated ones" if simulated else "real ones",
+        where=str(where),
+        hint="A simulated bundle runs on a simulated platform only: name its root with --simulated-root."
+        if simulated
+        else "Leave --simulated-root away: Intel's root is trusted without naming it.",
+    )
+
+
+def show(result: AttestationResult) -> None:
+    """The result for a person, on standard output."""
+    _show_checks([(check.name, check) for check in result.checks], _summary(result))
+
+
+def _show_checks(checks: list[tuple[str, Check | BundleCheck]], summary: Mapping[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("check", "", "expected", "found"):
+        table.add_column(title, overflow="fold")
+    for name, check in checks:
+        outcome, style = ("ok", "green") if check.passed else ("refused", "bold red")
+        table.add_row(name, outcome, check.expected, check.got, style="" if check.passed else style)
+    console.print(table)
+    console.print()
+    for label, value in summary.items():
+        console.print(f"{label}: {value}", soft_wrap=True)
+
+
+def _policy(
+    trust: _Trust,
+    *,
+    mrenclaves: tuple[Any, ...],
+    mrsigner: Any,
+    isvprodid: int | None,
+    min_isvsvn: int | None,
+    report_data: bytes | None,
+    allow_debug: bool,
+) -> AppraisalPolicy:
+    from casemate.verifier.policy import AppraisalPolicy
+
+    return AppraisalPolicy(
+        mrenclaves=mrenclaves,
+        mrsigner=mrsigner,
+        isvprodid=isvprodid,
+        min_isvsvn=min_isvsvn,
+        report_data=report_data,
+        allow_debug=allow_debug,
+        accepted_statuses=trust.accepted(),
+    )
+
+
+def _summary(result: AttestationResult) -> dict[str, str]:
+    """The lines under the table."""
+    lines = {"verdict": result.verdict.value}
+    if result.simulated:
+        lines["simulated"] = "yes: this platform is software and protects nothing"
+    lines["TCB status"] = result.tcb_status.value if result.tcb_status else "not determined"
+    if result.advisory_ids:
+        lines["advisories"] = ", ".join(result.advisory_ids)
+    if result.earliest_expiration:
+        lines["endorsements valid until"] = result.earliest_expiration.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return lines
