@@ -55,8 +55,8 @@ class Passphrase:
         return "<redacted>"
 
 
-#: Asks for the passphrase of what is named, for example ``key file KEY.pem``. Each call asks once; whoever
-#: is told something wrong does not ask again, because tokens lock themselves after a few attempts.
+#: Asks for what is named, for example ``PIN of token release``. Each call asks once; whoever is told
+#: something wrong does not ask again, because tokens lock themselves after a few attempts.
 AskPassphrase: TypeAlias = Callable[[str], Passphrase]
 
 

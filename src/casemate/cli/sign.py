@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.key_uri import open_key, passphrase_options
 from casemate.errors import ToolchainError, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,14 @@ class ManifestForm:
 @click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--manifest", "-m", type=_FILE, help="The manifest to sign.")
 @click.option("--pal", "-l", type=_FILE, help="Gramine's platform image (lib/gramine/sgx/libpal.so).")
-@click.option("--key", "-k", "key_uri", required=True, metavar="URI", help="The signing key: file:KEY.pem.")
+@click.option(
+    "--key",
+    "-k",
+    "key_uri",
+    required=True,
+    metavar="URI",
+    help="The signing key; casemate key --help shows the kinds.",
+)
 @click.option(
     "--date",
     "-d",
@@ -51,6 +59,7 @@ class ManifestForm:
     "--allow-debug", is_flag=True, help="Sign debug enclaves, and settings that Gramine calls insecure."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was signed as a document.")
+@passphrase_options
 def command(
     bundle: Path | None,
     key_uri: str,
@@ -73,7 +82,7 @@ def command(
     stands in for gramine-sgx-sign: a manifest whose trusted files are not yet hashed is
     expanded into --output; a complete one is measured byte for byte as it stands.
     """  # noqa: D301 - \b is click's mark for lines that it must not fill
-    signer = open_signer(key_uri)
+    signer = open_key(key_uri)
     date = signing_date(date_text)
     form = ManifestForm(**manifest_form)
     if bundle is None:
@@ -83,27 +92,6 @@ def command(
     else:
         result = _sign_bundle(bundle, signer, date, allow_debug=allow_debug)
     _show(result, as_json=as_json)
-
-
-def open_signer(uri: str) -> Signer:
-    """The key behind ``uri``.
-
-    Raises:
-        UsageError: A kind of URI that is not known.
-        KeyUnfitError: A key that cannot be read.
-    """
-    scheme, separator, rest = uri.partition(":")
-    if scheme == "file" and rest:
-        from casemate.adapters.file_keys import FileSigner
-
-        return FileSigner.open(Path(rest))
-    raise UsageError(
-        "key URI",
-        expected="file:KEY.pem",
-        got=uri if separator else f"{uri}, which names no kind of key",
-        where="--key",
-        hint=None if separator else f"a key in a file is --key file:{uri}",
-    )
 
 
 def signing_date(text: str) -> SigningDate:

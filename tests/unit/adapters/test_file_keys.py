@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.errors import KeyUnfitError
+from casemate.keys import AskPassphrase, Passphrase
 
 RSA = generate_private_key(3, 2048)
 
@@ -26,10 +27,22 @@ def written(path: Path, key: object, encoding: PrivateFormat, encryption: KeySer
     return path
 
 
-def refusal_of(path: Path) -> KeyUnfitError:
+def refusal_of(path: Path, ask: AskPassphrase | None = None) -> KeyUnfitError:
     with pytest.raises(KeyUnfitError) as refused:
-        FileSigner.open(path)
+        FileSigner.open(path, ask)
     return refused.value
+
+
+class Asked:
+    """Gives one passphrase, and remembers what it was asked for."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+        self.questions: list[str] = []
+
+    def __call__(self, what: str) -> Passphrase:
+        self.questions.append(what)
+        return Passphrase(self.answer)
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
@@ -50,12 +63,69 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert error.hint == "give the path of a PEM file: --key file:KEY.pem"
 
 
-def test_an_encrypted_key_is_refused_with_how_to_decrypt_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_encrypted_keys_are_read_in_both_forms(tmp_path: Path, form: PrivateFormat) -> None:
+    path = written(tmp_path / "key.pem", RSA, form, BestAvailableEncryption(b"open sesame"))
+    ask = Asked(b"open sesame")
+    signer = FileSigner.open(path, ask)
+    assert signer.public_key.modulus == RSA.public_key().public_numbers().n
+    assert ask.questions == [f"passphrase of key file {path}"]
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_a_wrong_passphrase_is_tried_once_and_shown_nowhere(tmp_path: Path, form: PrivateFormat) -> None:
+    path = written(tmp_path / "key.pem", RSA, form, BestAvailableEncryption(b"open sesame"))
+    ask = Asked(b"open barley")
+    error = refusal_of(path, ask)
+    assert str(error) == (
+        "passphrase of the key file: expected the one that it was encrypted with, "
+        f"got another, or a damaged file ({path})"
+    )
+    assert error.hint == "it was tried once; give the command again"
+    assert error.__cause__ is None
+    assert len(ask.questions) == 1
+
+
+def test_no_passphrase_is_asked_for_a_key_that_needs_none(tmp_path: Path) -> None:
+    ask = Asked(b"")
+    FileSigner.open(written(tmp_path / "key.pem", RSA, PrivateFormat.PKCS8, NoEncryption()), ask)
+    assert ask.questions == []
+
+
+def test_an_encrypted_key_needs_somebody_to_ask(tmp_path: Path) -> None:
     path = written(tmp_path / "key.pem", RSA, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
-    error = refusal_of(path)
-    assert str(error) == f"key file: expected an unencrypted private key, got an encrypted one ({path})"
-    assert error.hint == (
-        "decrypt it into a file in memory first: openssl rsa -in KEY.pem -out /dev/shm/KEY.pem"
+    assert str(refusal_of(path)) == (
+        f"key file: expected an unencrypted private key, got an encrypted one ({path})"
+    )
+
+
+@pytest.mark.parametrize("passphrase", [None, b"open sesame"], ids=["plain", "encrypted"])
+def test_a_new_key_is_its_owners_alone(tmp_path: Path, passphrase: bytes | None) -> None:
+    path = tmp_path / "key.pem"
+    ask = None if passphrase is None else Asked(passphrase)
+    made = FileSigner.generate(path, bits=2048, exponent=3, ask=ask)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (b"ENCRYPTED" in path.read_bytes()) == (passphrase is not None)
+    assert FileSigner.open(path, ask).public_key == made.public_key
+    assert made.public_key.exponent == 3
+    assert made.public_key.modulus.bit_length() == 2048
+
+
+def test_a_new_key_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("a key that somebody needs")
+    with pytest.raises(KeyUnfitError) as refused:
+        FileSigner.generate(path, bits=2048, exponent=3, ask=None)
+    assert str(refused.value) == f"new key file: expected a name that is free, got a file ({path})"
+    assert refused.value.hint == "a key that is overwritten cannot be had back; choose another name"
+    assert path.read_text() == "a key that somebody needs"
+
+
+def test_a_new_key_needs_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyUnfitError) as refused:
+        FileSigner.generate(tmp_path / "gone/key.pem", bits=2048, exponent=3, ask=None)
+    assert str(refused.value) == (
+        f"key file cannot be written: got No such file or directory ({tmp_path}/gone/key.pem)"
     )
 
 

@@ -203,13 +203,15 @@ def test_today_is_a_date(casemate: Any, tmp_path: Path) -> None:
         ),
         pytest.param(
             ["--key", "KEY.pem"],
-            "error: key URI: expected file:KEY.pem, got KEY.pem, which names no kind of key (--key)\n"
-            "hint: a key in a file is --key file:KEY.pem\n",
+            "error: key URI: expected file:KEY.pem, pkcs11:token=T;object=K, azurekv://VAULT/KEY, "
+            "exec:COMMAND?public-key=FILE.pem or plugin:NAME, got KEY.pem, which names no kind of key\n"
+            "hint: a key in a file is file:KEY.pem\n",
             id="a path for a key",
         ),
         pytest.param(
             ["--key", "pkcs12:KEY.p12"],
-            "error: key URI: expected file:KEY.pem, got pkcs12:KEY.p12 (--key)\n",
+            "error: key URI: expected file:KEY.pem, pkcs11:token=T;object=K, azurekv://VAULT/KEY, "
+            "exec:COMMAND?public-key=FILE.pem or plugin:NAME, got pkcs12:\n",
             id="an unknown kind of key",
         ),
         pytest.param(

@@ -1,0 +1,76 @@
+"""``casemate key``: make the key that signs enclaves, and look at one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casemate.cli.key_uri import generate_key, open_key, passphrase_options
+from casemate.errors import KeyUnfitError
+
+if TYPE_CHECKING:
+    from casemate.keys import RsaPublicKey
+
+
+@click.group("key")
+def command() -> None:
+    """Make the key that signs enclaves, or look at one."""
+
+
+@command.command("generate")
+@click.argument("uri", metavar="URI")
+@click.option("--unencrypted", is_flag=True, help="Store a key file without a passphrase.")
+@click.option("--json", "as_json", is_flag=True, help="Print the public half as a document.")
+@passphrase_options
+def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
+    """Make a key that fits: RSA, 3072 bits, exponent 3.
+
+    URI is file:KEY.pem, which is encrypted unless asked otherwise, or
+    pkcs11:token=TOKEN;object=KEY?module-path=MODULE.so, where the key can never be extracted.
+    """
+    from casemate.builder.signing import MODULUS_BITS
+    from casemate.formats.sgx.sigstruct import EXPONENT
+
+    signer = generate_key(uri, bits=MODULUS_BITS, exponent=EXPONENT, encrypted=not unencrypted)
+    _show(signer.public_key, as_json=as_json)
+
+
+@command.command("show")
+@click.argument("uri", metavar="URI")
+@click.option("--json", "as_json", is_flag=True, help="Print a document.")
+@passphrase_options
+def show(uri: str, *, as_json: bool) -> None:
+    """Print the public half of a key, whether it can sign enclaves, and MRSIGNER."""
+    _show(open_key(uri).public_key, as_json=as_json)
+
+
+def _show(key: RsaPublicKey, *, as_json: bool) -> None:
+    """Print what is known of ``key``; then raise if it cannot sign enclaves."""
+    from casemate.builder.signing import require_enclave_key
+    from casemate.formats.public_key import public_key_pem
+    from casemate.formats.sgx.sigstruct import mrsigner_of
+
+    unfit: KeyUnfitError | None = None
+    try:
+        require_enclave_key(key)
+    except KeyUnfitError as error:
+        unfit = error
+    pem = public_key_pem(key).decode()
+    known = {
+        "bits": key.modulus.bit_length(),
+        "exponent": key.exponent,
+        "fit": unfit is None,
+        "mrsigner": mrsigner_of(key.modulus).hex() if unfit is None else None,
+    }
+    if as_json:
+        document: dict[str, Any] = {"version": 1, **known, "public_key": pem}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for name, value in known.items():
+            if value is not None:
+                click.echo(f"{name:<9} {value if name != 'fit' else 'yes' if value else 'no'}")
+        click.echo(pem, nl=False)
+    if unfit is not None:
+        raise unfit
