@@ -145,6 +145,38 @@ def test_the_first_process_of_the_enclave_keeps_texts_inside() -> None:
     assert result.stderr.endswith("ERROR:root:afterwards\nValueError\n")
 
 
+def description(folder: Path, statement: str) -> str:
+    """What is said of an exception of an application's only line."""
+    place = folder / "application.py"
+    place.write_text(statement)
+    try:
+        exec(compile(statement, str(place), "exec"), {})  # noqa: S102 - code of this test
+    except Exception as error:  # noqa: BLE001 - whatever it raises
+        return describe(error, within=description).replace(str(place), "APPLICATION")
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "import pathlib; pathlib.Path('/run/secrets/api-key').read_text()",
+            "FileNotFoundError for /run/secrets/api-key at APPLICATION:1",
+        ),
+        ("open('settings/notes.json')", "FileNotFoundError for settings/notes.json at APPLICATION:1"),
+        ("open('/')", "IsADirectoryError at APPLICATION:1"),
+        ("open('correct horse battery')", "FileNotFoundError at APPLICATION:1"),
+        ("open('Zm9vYmFyYmF6')", "FileNotFoundError at APPLICATION:1"),
+        ("open('-----BEGIN PRIVATE KEY-----\\nMC4C')", "FileNotFoundError at APPLICATION:1"),
+        ("import json; json.loads('{hush}')", "JSONDecodeError at APPLICATION:1"),
+    ],
+)
+def test_the_line_is_the_applications_own_and_the_file_is_named(
+    tmp_path: Path, statement: str, said: str
+) -> None:
+    assert description(tmp_path, statement) == said
+
+
 def test_an_exception_from_nowhere_has_no_place() -> None:
     assert describe(KeyError("hush")) == "KeyError"
 

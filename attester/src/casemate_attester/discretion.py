@@ -1,14 +1,17 @@
-"""What the host may learn of an exception: its class and the line that raised it, never its text.
+"""What the host may learn of an exception: its class, its place and the file it is about, never its text.
 
-An application may put a secret into the text of an exception, and a log belongs to the host.
+An application may put a secret into the text of an exception, and a log belongs to the host. The host serves
+the files, so the path of one is no secret; a text that does not look like a path stays inside all the same.
 """
 
 import importlib
 import logging
+
 import re
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,10 +20,16 @@ __all__ = ["describe", "keep_texts_inside", "report"]
 #: Loggers that put what an application raised, returned or handed over into their messages; the beginning is
 #: their own.
 _SERVERS = frozenset({"asyncio", "uvicorn.error"})
+#: What is taken for a path: absolute, or with an ending. Passwords and keys that were given as one are not.
+_PATH = re.compile(r"/[\w./@+~-]{1,250}|[\w./-]{1,100}\.[a-z]{1,8}")
+#: Folders whose code is not the application's: the interpreter with what is installed for it, and ourselves.
+_NOT_ITS_OWN = tuple(f"{folder}/" for folder in (sys.prefix, sys.base_prefix, Path(__file__).parent))
 
 
 def describe(error: BaseException, within: Callable[..., object] | None = None) -> str:
-    """The class of an exception and the line that raised it, without its text.
+    """The class of an exception, the file that it is about and the line that raised it, without its text.
+
+    The line is the innermost one of the application's own code; where there is none, the innermost of all.
 
     Args:
         error: The exception.
@@ -29,14 +38,18 @@ def describe(error: BaseException, within: Callable[..., object] | None = None) 
     result = type(error).__name__
     if isinstance(error, ImportError) and error.name:
         result += f" for {error.name}"
+    elif isinstance(error, OSError) and isinstance(error.filename, str) and _PATH.fullmatch(error.filename):
+        result += f" for {error.filename}"
     passed_through = {function.__code__ for function in (importlib.import_module, within) if function}
-    place = None
+    innermost = own = None
     traceback: TracebackType | None = error.__traceback__
     while traceback is not None:
         code = traceback.tb_frame.f_code
         if not code.co_filename.startswith("<frozen ") and code not in passed_through:
-            place = f"{code.co_filename}:{traceback.tb_lineno}"
+            innermost = f"{code.co_filename}:{traceback.tb_lineno}"
+            own = own if code.co_filename.startswith(_NOT_ITS_OWN) else innermost
         traceback = traceback.tb_next
+    place = own or innermost
     return f"{result} at {place}" if place else result
 
 
