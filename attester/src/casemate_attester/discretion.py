@@ -6,7 +6,6 @@ the files, so the path of one is no secret; a text that does not look like a pat
 
 import importlib
 import logging
-
 import re
 import sys
 import threading
