@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -48,7 +49,7 @@ def explain(tcb: Tcb, name: str) -> Trusted | LeftOut:
     files = {file.path: file for file in tcb.files}
     path = _one(name, tuple(files))
     if path is not None:
-        return Trusted(chain=_chain(files, path))
+        return Trusted(chain=reason_chain(files, path))
     path = _one(name, tcb.considered.left_out)
     if path is not None:
         return LeftOut(path=path, line=_line(path))
@@ -114,7 +115,13 @@ def _ending(name: str, path: str) -> bool:
     return any(path.endswith(f"/{form.lstrip('/')}") for form in {name, _source_to_bytecode(name)})
 
 
-def _chain(files: dict[str, TcbFile], path: str) -> tuple[TcbFile, ...]:
+def reason_chain(files: Mapping[str, TcbFile], path: str) -> tuple[TcbFile, ...]:
+    """The file at ``path`` and those because of which it is there, itself first.
+
+    Args:
+        files: Of one bundle, by path.
+        path: One of them; another has no chain.
+    """
     chain: list[TcbFile] = []
     following: str | None = path
     while following is not None and following in files and files[following] not in chain:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "measure": "Compute MRENCLAVE of a measured manifest and a platform image.",
     "key": "Make the key that signs enclaves, or look at one.",
     "sign": "Sign a bundle, or a manifest as gramine-sgx-sign does.",
+    "diff": "Say which input moved MRENCLAVE from one bundle to another.",
     "rehearse": "Run a bundle here, as Gramine would, on a simulated platform.",
     "verify": "Appraise a quote, a running service's RA-TLS certificate, or a bundle.",
     "render": "Write Kubernetes objects for a bundle.",
