@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from casemate.builder.layout import CA_BUNDLE, ENCLAVE_ROOT, GRAMINE_ROOT, interpreter_path
+from casemate.builder.layout import APPLICATION_ROOT, CA_BUNDLE, ENCLAVE_ROOT, GRAMINE_ROOT, interpreter_path
 from casemate.builder.libraries import ENCLAVE_LIBRARY_PATH
 from casemate.builder.system_files import time_zone
 from casemate.builder.tcb import TrustedContent
@@ -164,6 +164,8 @@ def _generate(project: Project, trusted: Mapping[str, str], *, python: str, libo
         },
         "fs": {
             "root": {"type": "chroot", "uri": f"file:{ENCLAVE_ROOT}"},
+            # Seen from inside, as the application sees it: relative paths mean what they mean outside.
+            "start_dir": APPLICATION_ROOT,
             "mounts": list(_mounts(project)),
         },
         "sys": {

@@ -87,6 +87,7 @@ def test_writable_folders_are_memory_or_encrypted() -> None:
 
     assert _manifest(project(_SECRETS + mounts))["fs"] == {
         "root": {"type": "chroot", "uri": "file:/enclave"},
+        "start_dir": "/app",
         "mounts": [
             {"type": "tmpfs", "path": "/run/secrets"},
             {"type": "tmpfs", "path": "/tmp"},
