@@ -80,6 +80,14 @@ def _command(name: str, found: Iterable[EntryPoint]) -> Any:
         )
     try:
         return points[name].load()
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "plugin",
+            expected="everything that it imports",
+            got=f"no module {error.name}",
+            where=name,
+            hint="install it beside casemate",
+        ) from error
     except Exception as error:  # importing foreign code may raise anything
         raise _failed(name, error) from error
 

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 
 @click.group("key")
 def command() -> None:
-    """Make the key that signs enclaves, or look at one."""
+    """Make the key that signs enclaves, or look at one.
+
+    A key is named by a URI:
+
+    \b
+    file:KEY.pem                           a file, perhaps encrypted
+    pkcs11:token=T;object=K?module-path=M  an HSM or a smart card (RFC 7512)
+    azurekv://VAULT/KEY[/VERSION]          Azure Key Vault or Managed HSM
+    exec:COMMAND?public-key=FILE.pem       any program that signs
+    plugin:NAME ARGS                       a plugin of gramine-sgx-sign
+
+    AWS KMS, Google Cloud KMS and HashiCorp Vault cannot: SGX wants RSA with
+    3072 bits and exponent 3, and their keys all have the exponent 65537.
+    """  # noqa: D301 - \b is click's mark for lines that it must not fill
 
 
 @command.command("generate")
