@@ -1,4 +1,5 @@
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,44 @@ def test_what_nobody_foresaw_shows_no_text(tmp_path: Path, device: Path) -> None
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "casemate: error: not foreseen: ZeroDivisionError at <string>:6"
     assert "hush" not in result.stderr
+
+
+def test_an_error_without_a_hint_is_one_line(tmp_path: Path, device: Path) -> None:
+    write(tmp_path, None)
+    code = START.replace(
+        "folder = Path",
+        "import casemate_attester.entrypoint as e\n"
+        "def broken(*_): raise e.AttesterError('thing', where='here')\n"
+        "e.run_application = broken\nfolder = Path",
+    )
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr.splitlines()[1:]) == (1, ["casemate: error: thing (here)"])
+
+
+def test_a_callable_is_served_behind_its_evidence_until_the_workload_is_told_to_end(
+    tmp_path: Path, device: Path
+) -> None:
+    pytest.importorskip("cheroot")
+    (tmp_path / "served.py").write_text("def app(environ, start_response): ...\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    application = Application(interface=Interface.WSGI, target="served:app", path=(str(tmp_path),))
+    workload = Workload(application=application, listen=Listen(host="127.0.0.1", port=port))
+    (tmp_path / "workload.json").write_bytes(workload.to_bytes())
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", START, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in range(3)]
+        process.terminate()
+        assert (process.wait(20), process.stderr.read()) == (0, "")
+    assert said == [
+        "casemate: configuration read: wsgi served:app\n",
+        "casemate: certificate issued: evidence binds the key of this process\n",
+        f"casemate: serving: wsgi served:app on 127.0.0.1 port {port}\n",
+    ]
 
 
 def test_pid_1_looks_in_the_places_of_gramine() -> None:

@@ -121,7 +121,7 @@ def running(folder: Path, interface: str) -> Iterator[Running]:
             assert process.stdout.readline() == "serving\n", process.communicate()
             yield Running(port, process)
         finally:
-            process.kill()
+            process.terminate()
 
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])

@@ -147,6 +147,18 @@ def test_a_peer_without_tls_is_no_broker(serve: Any) -> None:
     assert caught.value.got.endswith("3 times")
 
 
+def test_a_broker_that_hangs_up_is_named_by_what_happened_and_not_by_what_it_sent(serve: Any) -> None:
+    def hang_up(_call: Call) -> Answer:
+        raise ConnectionAbortedError
+
+    with serve(hang_up) as served, pytest.raises(BrokerUnavailableError) as caught:
+        connect(served.broker).call(GET)
+    assert str(caught.value) == (
+        "key broker: expected an answer from the broker whose authority is measured, "
+        f"got RemoteDisconnected, 3 times ({served.broker.url})"
+    )
+
+
 def test_a_certificate_of_another_authority_is_refused_at_once(serve: Any) -> None:
     pauses = Pauses()
     with serve(Peer(), ca_of="another") as served, pytest.raises(BrokerUnavailableError) as caught:

@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from casemate.errors import FormatError
-from casemate.formats.eat import TaggedEvidence
+from casemate.formats import der
+from casemate.formats.eat import AttestedCertificate, TaggedEvidence
 
 HASH = hashlib.sha256(b"key").digest()
 
@@ -75,3 +76,14 @@ def test_any_other_shape_is_refused(value: bytes, message: str) -> None:
     with pytest.raises(FormatError) as refused:
         TaggedEvidence.parse(value)
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [der.encode(der.SEQUENCE), der.encode(der.SEQUENCE, *[der.encode(der.SEQUENCE)] * 3)],
+    ids=["empty", "without a version"],
+)
+def test_only_certificates_of_version_3_carry_evidence(certificate: bytes) -> None:
+    with pytest.raises(FormatError) as refused:
+        AttestedCertificate.parse(certificate)
+    assert str(refused.value) == "certificate: expected X.509 version 3, got other fields"
