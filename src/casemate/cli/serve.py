@@ -322,7 +322,16 @@ def _named(text: str, option: str, value: str) -> tuple[ResourceName, str]:
     name, separator, rest = text.partition("=")
     if not separator or not rest:
         raise UsageError("resource", expected=f"REPO/TYPE/TAG={value}", got=text, where=option)
-    return ResourceName.parse(name), rest
+    try:
+        return ResourceName.parse(name), rest
+    except FormatError as error:
+        raise UsageError(
+            error.subject,
+            expected=error.expected,
+            got=error.got,
+            where=option,
+            hint=f"for example {option} default/notes/db-key={value}",
+        ) from error
 
 
 def _size(text: str) -> int:

@@ -272,9 +272,14 @@ def _secrets(table: Table) -> tuple[Secret, ...]:
         resource = table.values[destination]
         if not isinstance(resource, str):
             raise table.error(destination, "type of a resource", expected="a text", got=type_name(resource))
-        table.matching(
-            destination, resource, _RESOURCE, subject="resource", expected='"kbs:///repository/type/tag"'
-        )
+        if _RESOURCE.fullmatch(resource) is None:
+            raise table.error(
+                destination,
+                "resource",
+                expected='"kbs:///repository/type/tag"',
+                got=quote(resource),
+                hint="three parts of letters, digits, _, - and ., none of which begins with a dot",
+            )
         kind = _destination(table, destination)
         return Secret(destination=destination, kind=kind, resource=resource)
 

@@ -145,6 +145,7 @@ _FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
 # What to do about the refusals that an honest operator meets.
 _REMEDIES = {
     Requirement.POLICY.title: "Say which enclave is meant.",
+    Requirement.QUOTE_FORMAT.title: "Give the quote whole and as it was made, in binary.",
     Requirement.PCK_CHAIN_ROOT.title: "A simulated platform is accepted only where its root is named.",
     Requirement.PCK_CRL_EXPIRY.title: _FETCH_AGAIN,
     Requirement.TCB_INFO_EXPIRY.title: _FETCH_AGAIN,

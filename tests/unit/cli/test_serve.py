@@ -163,8 +163,8 @@ def test_a_resource_to_generate_has_a_name_and_a_size(
     assert status in {1, 2}
     assert re.fullmatch(
         r"error: resource: expected REPO/TYPE/TAG=BYTES, got \S+ \(--generate\)"
-        r"|error: resource name: expected three segments, repository/type/tag, got 1 in ''",
-        lines[-1],
+        r"|error: resource name: expected three segments, repository/type/tag, got 1 in '' \(--generate\)",
+        lines[0],
     )
 
 
@@ -181,11 +181,14 @@ def test_a_resource_name_with_dots_is_refused(
     options: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, lines = refusal(options | {"--generate": "default/../db-key=32"}, capsys)
-    assert status == 1
-    assert lines[-1] == (
-        "error: resource name: expected segments of letters, digits, '_', '-' and '.', the first not a '.', "
-        "got '..' in 'default/../db-key'"
-    )
+    assert status == 2
+    assert lines == [
+        (
+            "error: resource name: expected segments of letters, digits, '_', '-' and '.', "
+            "the first not a '.', got '..' in 'default/../db-key' (--generate)"
+        ),
+        "hint: for example --generate default/notes/db-key=BYTES",
+    ]
 
 
 def test_a_resource_whose_file_is_missing_is_refused(

@@ -342,7 +342,7 @@ def test_a_command_is_python(command: Any) -> None:
                 'resource: expected "kbs:///repository/type/tag", got "kbs:///a/b" '
                 "(casemate.toml: secrets./run/secrets/k)"
             ),
-            None,
+            "three parts of letters, digits, _, - and ., none of which begins with a dot",
         ),
         (
             APP + BROKER + '[secrets]\n"/run/secrets/k" = "kbs:///a/../c"',
@@ -350,7 +350,7 @@ def test_a_command_is_python(command: Any) -> None:
                 'resource: expected "kbs:///repository/type/tag", got "kbs:///a/../c" '
                 "(casemate.toml: secrets./run/secrets/k)"
             ),
-            None,
+            "three parts of letters, digits, _, - and ., none of which begins with a dot",
         ),
         (
             APP + BROKER + '[secrets]\n"run/k" = "kbs:///a/b/c"',
