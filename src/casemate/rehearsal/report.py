@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import posixpath
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from casemate.builder.layout import APPLICATION_ROOT, PYTHON_HOME
 from casemate.errors import RehearsalError
-from casemate.rehearsal.findings import Finding, Frame, Kind
+from casemate.rehearsal.findings import Finding, Kind
+from casemate.rehearsal.printed import Said
 
-#: As the interpreter says it, and as the attester does, which says where in place of a traceback.
-_NO_MODULE: Final = re.compile(
-    r"(?:No module named '|ModuleNotFoundError for )(?P<name>[A-Za-z_][\w.]*)"
-    r"(?:'| at (?P<file>\S+):(?P<line>\d+))"
-)
-_TRACEBACK_LINE: Final = re.compile(r'^\s*File "([^"]+)", line (\d+), in (.+)$', re.MULTILINE)
+_INCLUDE: Final = "add it to [closure] include in casemate.toml and build again"
 _REMEDIES: Final = {
-    Kind.MISSING: "add it to [closure] include in casemate.toml and build again",
-    Kind.UNTRUSTED: "add it to [closure] include in casemate.toml and build again",
+    Kind.UNTRUSTED: _INCLUDE,
     Kind.CHANGED: "it is not the file that was measured; restore it, or build again",
     Kind.READ_ONLY: "let the application write below a path in [mounts] of casemate.toml",
 }
+#: Folder that programs look for secrets in, whether one has been placed there or not.
+_SECRETS: Final = "/run/secrets"
+#: Folders of the image that are filled from the environment, so that [closure] include reaches them.
+_BUILT_FROM: Final = (f"{APPLICATION_ROOT}/", f"{PYTHON_HOME}/")
 #: Exit codes with which an application that was told to stop may end: by itself, by SIGTERM, by SIGKILL.
 _STOPPED: Final = (0, 128 + 15, 128 + 9)
 
@@ -48,6 +47,7 @@ class Report:
         seconds: How long it ran, from the first step of its preparation.
         findings: What was refused, in the order in which it was asked for.
         notes: What was not as it will be under Gramine.
+        said: What the attester said of the end of the application.
     """
 
     exit_code: int
@@ -59,6 +59,7 @@ class Report:
     seconds: float
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    said: Said | None = None
 
     @property
     def failed(self) -> bool:
@@ -73,20 +74,39 @@ class Report:
         """
         if not self.failed:
             return
-        hint = "nothing that it asked for was refused; what it printed says why it failed"
-        if self.findings:
-            last = self.findings[-1]
-            remedy = _REMEDIES[last.kind]
-            if last.kind is Kind.MISSING and last.reason is not None:
-                remedy = "it was measured and this image lacks it; use the image of the bundle"
-            hint = f"{last.path} ({last.kind.value}), asked for by {last.asker}: {remedy}"
         raise RehearsalError(
             "application in the rehearsal",
             expected="exit code 0",
-            got=str(self.exit_code),
+            got=str(self.exit_code) if self.said is None else f'{self.exit_code} after "{self.said.error}"',
             where=f"requests refused: {len(self.findings)}",
-            hint=hint,
+            hint=self._hint(),
         )
+
+    def remedy(self, finding: Finding) -> str:
+        """What to do about a finding."""
+        if finding.kind is not Kind.MISSING:
+            return _REMEDIES[finding.kind]
+        if finding.reason is not None:
+            return "it was measured and this image lacks it; use the image of the bundle"
+        folder = posixpath.dirname(finding.path)
+        if folder in (_SECRETS, *(self.said.secret_folders if self.said is not None else ())):
+            line = f'"{finding.path}" = "kbs:///default/secret/{posixpath.basename(finding.path)}"'
+            return f"it is not in [secrets] of casemate.toml; add {line}"
+        if finding.path.startswith(_BUILT_FROM):
+            return _INCLUDE
+        return (
+            "the image has files of the application and its requirements only; keep it in the folder of "
+            "[app] source and name it in [closure] include"
+        )
+
+    def _hint(self) -> str:
+        if self.findings:
+            named = [it for it in self.findings if self.said is not None and it.path in self.said.error]
+            last = (named or self.findings)[-1]
+            return f"{last.path} ({last.kind.value}), asked for by {last.asker}: {self.remedy(last)}"
+        if self.said is not None and self.said.hint is not None:
+            return self.said.hint
+        return "nothing that it asked for was refused; what it printed says why it failed"
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``--json`` prints."""
@@ -101,42 +121,7 @@ class Report:
             "mrsigner": self.mrsigner,
             "opened": self.opened,
             "seconds": round(self.seconds, 3),
-            "findings": [finding.to_json() for finding in self.findings],
+            "error": None if self.said is None else self.said.error,
+            "findings": [{**it.to_json(), "remedy": self.remedy(it)} for it in self.findings],
             "notes": list(self.notes),
         }
-
-
-def missing_modules(printed: str, known: Iterable[str]) -> tuple[tuple[str, Frame | None], ...]:
-    """Modules that the application missed and the environment had, with the line that imported each.
-
-    The import system lists folders and never asks for a module that it does not see, so that no request names
-    it. What it prints does.
-
-    Args:
-        printed: What the application wrote to its standard error, or the end of it.
-        known: Paths of files that the environment had, as the application would see them.
-    """
-    by_stem: dict[str, str] = {}
-    for path in known:
-        stem, _, ending = path.rpartition("/")[2].partition(".")
-        if ending in ("py", "pyc") or ending.endswith("so"):
-            folder = path.rpartition("/")[0]
-            by_stem[folder if stem == "__init__" else f"{folder}/{stem}"] = path
-    found = {}
-    for match in _NO_MODULE.finditer(printed):
-        ending = "/" + match["name"].replace(".", "/")
-        for stem, path in by_stem.items():
-            if stem.endswith(ending):
-                found[path] = _importer(match, printed[: match.start()])
-    return tuple(found.items())
-
-
-def _importer(match: re.Match[str], before: str) -> Frame | None:
-    """The line that imported: said with the name, or the last one of the traceback ``before`` it."""
-    if match["file"] is not None:
-        return Frame(file=match["file"], line=int(match["line"]), function="<module>")
-    lines = _TRACEBACK_LINE.findall(before)
-    if not lines:
-        return None
-    file, line, function = lines[-1]
-    return Frame(file=file, line=int(line), function=function)

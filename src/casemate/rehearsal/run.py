@@ -26,7 +26,8 @@ from casemate.rehearsal.filesystem import FileServer
 from casemate.rehearsal.findings import Kind, Recorder, find_stack_reader
 from casemate.rehearsal.output import Tee
 from casemate.rehearsal.plan import HOSTNAME, Plan
-from casemate.rehearsal.report import Report, Stop, missing_modules
+from casemate.rehearsal.printed import missing_files, missing_modules, said_by_attester
+from casemate.rehearsal.report import Report, Stop
 from casemate.rehearsal.sandbox import Sandbox
 from casemate.simulator.enclave import SimulatedEnclave
 
@@ -212,15 +213,18 @@ class Rehearsal:
             seconds=time.monotonic() - (self._started or 0.0),
             findings=self._recorder.findings,
             notes=(*self._stage.notes, *_notes(self._plan, self._stop)),
+            said=said_by_attester(printed) if code != 0 else None,
         )
 
     def _note_what_nothing_asked_for(self, printed: str) -> None:
-        """Modules that the import system did not see, and libraries that the loader found nowhere.
+        """Modules that the import system did not see, libraries that the loader found nowhere, missing files.
 
-        Neither shows in a request that is refused for good, so they count for an application that failed.
+        None shows in a request that is refused for good, so they count for an application that failed.
         """
         known = (*self._stage.left_out, *self._tree.absent_trusted())
         for path, frame in missing_modules(printed, known):
+            self._recorder.note(path, Kind.MISSING, frame)
+        for path, frame in missing_files(printed):
             self._recorder.note(path, Kind.MISSING, frame)
         for path in self._tree.missed_libraries:
             self._recorder.note(path, Kind.MISSING, None)

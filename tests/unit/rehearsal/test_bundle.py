@@ -263,6 +263,7 @@ class TestCommand:
             "platform": {},
             "mrenclave": bundle.measurement.mrenclave.hex(),
             "mrsigner": "00" * 32,
+            "error": None,
             "findings": [
                 {
                     "path": "/opt/left-out",
@@ -272,9 +273,36 @@ class TestCommand:
                     "asked_by": "/app/main.py:1 <module>",
                     "stack": ["/app/main.py:1 <module>"],
                     "reason": None,
+                    "remedy": (
+                        "the image has files of the application and its requirements only; keep it in the "
+                        "folder of [app] source and name it in [closure] include"
+                    ),
                 }
             ],
         }
+
+    def test_what_was_refused_is_said_on_whole_lines_with_what_to_do(self, make: Make) -> None:
+        name = "/app/" + "long" * 30
+        bundle = make(
+            f"""
+            for path, mode in (({name!r}, "r"), ("/app/new", "w"), ("/app/other", "w")):
+                try:
+                    open(path, mode)
+                except OSError:
+                    pass
+            """
+        )
+        done = casemate("rehearse", bundle.path)
+        assert done.stderr.splitlines()[:5] == [
+            f"refused: missing {name}, asked for by /app/main.py:4 <module>",
+            "refused: read-only /app/new, asked for by /app/main.py:4 <module>",
+            "refused: read-only /app/other, asked for by /app/main.py:4 <module>",
+            f"what to do about {name}: add it to [closure] include in casemate.toml and build again",
+            (
+                "what to do about /app/new and 1 more: "
+                "let the application write below a path in [mounts] of casemate.toml"
+            ),
+        ]
 
     def test_a_changed_file_of_a_node_is_named_with_the_reason_for_which_it_is_trusted(
         self, make: Make, platform: SimulatedPlatform, tmp_path: Path

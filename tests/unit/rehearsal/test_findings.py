@@ -7,6 +7,9 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
+from casemate.errors import RehearsalError
 from casemate.rehearsal.findings import (
     MAX_FINDINGS,
     MAX_FRAMES,
@@ -18,7 +21,8 @@ from casemate.rehearsal.findings import (
     Recorder,
     parse_stack,
 )
-from casemate.rehearsal.report import missing_modules
+from casemate.rehearsal.printed import Said, missing_files, missing_modules, said_by_attester
+from casemate.rehearsal.report import Report
 
 
 def recorder(reader: str | None, *, timeout: float = 5) -> Recorder:
@@ -183,3 +187,97 @@ def test_a_module_that_nobody_had_is_not_found() -> None:
 
 def test_a_missing_module_without_a_traceback_has_no_line() -> None:
     assert missing_modules("No module named 'notes'", _KNOWN) == ((_KNOWN[1], None),)
+
+
+_SAID = """\
+casemate: secret placed: /var/keys/one
+casemate: error: request: ValueError at /app/hello/main.py:3
+casemate: error: application: expected a module hello that can be imported, got FileNotFoundError for \
+{path} at /app/hello/main.py:10 (hello:app)
+casemate: hint: run the application without an enclave
+"""
+
+
+def failed(printed: str) -> RehearsalError:
+    """How a rehearsal that refused nothing but what ``printed`` names ends."""
+    kept = recorder(None)
+    for path, frame in missing_files(printed):
+        kept.note(path, Kind.MISSING, frame)
+    report = Report(
+        exit_code=1,
+        stop=None,
+        mrenclave="",
+        mrsigner="",
+        root_sha256="",
+        opened=0,
+        seconds=0,
+        findings=kept.findings,
+        notes=(),
+        said=said_by_attester(printed),
+    )
+    with pytest.raises(RehearsalError) as caught:
+        report.require_success()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        (
+            "/run/secrets/api-key",
+            (
+                "it is not in [secrets] of casemate.toml; "
+                'add "/run/secrets/api-key" = "kbs:///default/secret/api-key"'
+            ),
+        ),
+        (
+            "/var/keys/two",
+            'it is not in [secrets] of casemate.toml; add "/var/keys/two" = "kbs:///default/secret/two"',
+        ),
+        ("/app/data.csv", "add it to [closure] include in casemate.toml and build again"),
+        (
+            "/srv/data.csv",
+            (
+                "the image has files of the application and its requirements only; keep it in the folder of "
+                "[app] source and name it in [closure] include"
+            ),
+        ),
+    ],
+)
+def test_a_file_that_stopped_the_application_is_named_with_what_to_do(path: str, advice: str) -> None:
+    error = failed(_SAID.format(path=path))
+    assert (str(error), error.hint) == (
+        (
+            'application in the rehearsal: expected exit code 0, got 1 after "application: expected a module '
+            f"hello that can be imported, got FileNotFoundError for {path} at /app/hello/main.py:10 "
+            '(hello:app)" (requests refused: 1)'
+        ),
+        f"{path} (missing), asked for by /app/hello/main.py:10 <module>: {advice}",
+    )
+
+
+def test_where_nothing_was_refused_the_attesters_own_advice_is_repeated() -> None:
+    error = failed("casemate: error: key broker: expected an answer\ncasemate: hint: see that it runs\n")
+    assert (str(error), error.hint) == (
+        (
+            'application in the rehearsal: expected exit code 0, got 1 after "key broker: expected an answer" '
+            "(requests refused: 0)"
+        ),
+        "see that it runs",
+    )
+
+
+def test_an_error_in_a_request_is_not_what_ended_the_application() -> None:
+    assert said_by_attester("casemate: error: request: ValueError at /app/a.py:3\n") is None
+    assert said_by_attester("casemate: error: gone\n") == Said(error="gone", hint=None, secret_folders=())
+
+
+def test_a_missing_file_in_a_traceback_was_asked_for_by_the_applications_line() -> None:
+    printed = (
+        "Traceback (most recent call last):\n"
+        '  File "/app/main.py", line 4, in start\n'
+        '  File "/opt/python/lib/python3.11/pathlib.py", line 1044, in open\n'
+        '  File "<frozen codecs>", line 1, in open\n'
+        "FileNotFoundError: [Errno 2] No such file or directory: '/srv/a b'\n"
+    )
+    assert missing_files(printed) == (("/srv/a b", Frame(file="/app/main.py", line=4, function="start")),)
