@@ -260,8 +260,8 @@ def test_where_nothing_was_refused_the_attesters_own_advice_is_repeated() -> Non
     error = failed("casemate: error: key broker: expected an answer\ncasemate: hint: see that it runs\n")
     assert (str(error), error.hint) == (
         (
-            'application in the rehearsal: expected exit code 0, got 1 after "key broker: expected an answer" '
-            "(requests refused: 0)"
+            "application in the rehearsal: expected exit code 0, "
+            'got 1 after "key broker: expected an answer" (requests refused: 0)'
         ),
         "see that it runs",
     )
