@@ -31,7 +31,8 @@ def open_key(rest: str, ask: AskPassphrase) -> ProgramSigner:
         FormatError: It is none.
     """
     del ask  # the program has its own way to ask
-    command, _, public_key = rest.rpartition(_PUBLIC_KEY)
+    before, found, after = rest.rpartition(_PUBLIC_KEY)
+    command, public_key = (before, after) if found else (rest, "")
     try:
         arguments = tuple(shlex.split(command))
     except ValueError as error:
