@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from casemate.adapters.private_file import require_private
+from casemate.broker.custody import require_private
 from casemate.broker.store import KeyEncryptionKey
 from casemate.errors import ServiceError
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from casemate.adapters.broker_connection import ConnectionLimits
 from casemate.adapters.broker_server import Address, BrokerServer, bind
+from casemate.adapters.broker_server.connection import ConnectionLimits
 from casemate.adapters.service_certificate import make_service_certificates
 
 #: The one limit that a test is about is small, the others out of reach.

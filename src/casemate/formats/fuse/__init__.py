@@ -1,9 +1,9 @@
 """The wire format between the Linux kernel and a FUSE file system server, as far as a rehearsal needs it.
 
 Charter: the layouts are those of ``include/uapi/linux/fuse.h``, protocol 7, in the byte order of the
-machine, which kernel and server share; it is little-endian, because SGX exists on x86-64 alone. Requests become
-values by :func:`parse_request`, replies become bytes. Fields that a newer kernel appends to ``INIT`` are not
-read. Nothing here touches a file descriptor, and nothing decides what an answer should be.
+machine, which kernel and server share; it is little-endian, because SGX exists on x86-64 alone. Requests
+become values by :func:`parse_request`, replies become bytes. Fields that a newer kernel appends to ``INIT``
+are not read. Nothing here touches a file descriptor, and nothing decides what an answer should be.
 """
 
 from casemate.formats.fuse.replies import (

@@ -13,8 +13,8 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from casemate.adapters.broker_connection import ConnectionLimits, connection_class
-from casemate.adapters.private_file import require_private
+from casemate.adapters.broker_server.connection import ConnectionLimits, connection_class
+from casemate.broker.custody import require_private
 from casemate.errors import ServiceError
 
 #: Seconds that requests are given to finish at the end.
