@@ -49,6 +49,8 @@ class BrokerOptions:
     reference_values: tuple[Path, ...]
     collateral: Path
     simulated_root: Path | None
+    simulated_platform: Path | None
+    prepare: bool
     statuses: tuple[str, ...]
     resources: tuple[str, ...]
     generate: tuple[str, ...]
@@ -80,7 +82,6 @@ class BrokerOptions:
 )
 @click.option(
     "--store",
-    required=True,
     type=_ANY_FILE,
     help="SQLite file with the sealed resources and the audit log; made at the first start.",
 )
@@ -91,18 +92,32 @@ class BrokerOptions:
 )
 @click.option(
     "--reference-values",
-    required=True,
     multiple=True,
     type=_FILE,
     help="reference-values.json of a signed bundle NAME, which may then read default/NAME/…; repeatable.",
 )
-@click.option("--collateral", required=True, type=_FILE, help="Endorsements of the platforms, as JSON.")
+@click.option(
+    "--collateral", type=_FILE, help="Intel's collateral for the platforms, JSON, one file: see docs/guides."
+)
 @click.option(
     "--simulated-root",
     type=_FILE,
     help="Root certificate (PEM) of a simulated platform, to accept it beside Intel's.",
 )
 @accept_status_option
+@click.option(
+    "--simulated-platform",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Folder of a simulated platform, in place of --collateral and --simulated-root; made there if it "
+    "does not exist.",
+)
+@click.option(
+    "--prepare",
+    is_flag=True,
+    help="Make the certificates and the simulated platform that are not there yet, and end: an enclave is "
+    "built for one broker, so its certificate comes first.",
+)
 @click.option(
     "--resource",
     "resources",
@@ -127,10 +142,33 @@ class BrokerOptions:
 @click.option("--json", "as_json", is_flag=True, help="Print the address as a line of JSON when ready.")
 def broker(**options: Any) -> None:
     """Release secrets to the enclaves that match reference values, over HTTPS until a signal comes."""
-    _serve(BrokerOptions(**options))
+    if options["simulated_platform"]:
+        options |= _simulation(options)
+    address = _address(options["listen"])
+    if options["prepare"]:
+        _require_certificates(options["tls"], options["tls_names"], address)
+        return
+    for name in ("store", "reference_values", "collateral"):
+        if not options[name]:
+            hint = f"'--{name.replace('_', '-')}'"
+            raise click.MissingParameter(param_hint=hint, param_type="option")
+    _serve(BrokerOptions(**options), address)
 
 
-def _serve(options: BrokerOptions) -> None:
+def _simulation(options: dict[str, Any]) -> dict[str, Path]:
+    """What the simulated platform stands for: its endorsements and its root."""
+    from casemate.adapters.platform_directory import open_platform
+
+    if options["collateral"] or options["simulated_root"]:
+        raise click.UsageError("Give --simulated-platform, or --collateral and --simulated-root.")
+    folder: Path = options["simulated_platform"]
+    if not folder.exists():
+        open_platform(folder, _utc_now())
+        click.echo(f"broker: made a simulated platform in {folder}: it protects nothing", err=True)
+    return {"collateral": folder / "collateral.json", "simulated_root": folder / "root.pem"}
+
+
+def _serve(options: BrokerOptions, address: Address) -> None:
     from casemate.adapters.broker_server import BrokerServer, bind
     from casemate.adapters.sqlite_store import SqliteStore
     from casemate.broker.app import make_app
@@ -140,11 +178,10 @@ def _serve(options: BrokerOptions) -> None:
     from casemate.broker.token import TokenIssuer
 
     _log_to_stderr()
-    address = _address(options.listen)
     policy = _policy(options)
     appraiser = _appraiser(options, policy)
     wanted = _wanted(options)
-    _require_certificates(options, address)
+    _require_certificates(options.tls, options.tls_names, address)
     key = _key(options)
     with closing(SqliteStore.open(options.store, key)) as table:
         store = ResourceStore(table, key, os.urandom)
@@ -254,22 +291,20 @@ def _appraiser(options: BrokerOptions, policy: WorkloadPolicy) -> ReferenceAppra
     )
 
 
-def _require_certificates(options: BrokerOptions, address: Address) -> None:
+def _require_certificates(folder: Path, further_names: tuple[str, ...], address: Address) -> None:
     from casemate.adapters.broker_server import has_certificates
     from casemate.adapters.service_certificate import make_service_certificates
 
-    if has_certificates(options.tls):
+    if has_certificates(folder):
         return
     # A client does not call a wildcard address by its name.
     host = () if address.host in _WILDCARDS else (address.host,)
-    names = dict.fromkeys((*host, "localhost", "127.0.0.1", *options.tls_names))
-    make_service_certificates(
-        options.tls,
-        tuple(names),
-        _utc_now(),
-    )
+    names = tuple(dict.fromkeys((*host, "localhost", "127.0.0.1", *further_names)))
+    make_service_certificates(folder, names, _utc_now())
     click.echo(
-        f"broker: made a development certificate in {options.tls}; its authority's key is not kept", err=True
+        f"broker: made a development certificate in {folder} for {', '.join(names)}; its authority's key is "
+        "not kept",
+        err=True,
     )
 
 

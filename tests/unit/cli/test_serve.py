@@ -220,3 +220,38 @@ def test_a_missing_option_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> No
     status, lines = refusal({"--listen": "127.0.0.1:0"}, capsys)
     assert status == 2
     assert lines[-1] == "Error: Missing option '--tls'."
+
+
+@pytest.mark.parametrize("name", ["--store", "--collateral", "--reference-values"])
+def test_what_a_broker_that_serves_needs_is_missed_by_name(
+    options: dict[str, str], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    status, lines = refusal({key: value for key, value in options.items() if key != name}, capsys)
+    assert (status, lines[-1]) == (2, f"Error: Missing option '{name}'.")
+
+
+def test_certificates_and_platform_are_prepared_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tls, platform = tmp_path / "build" / "tls", tmp_path / "build" / "platform"
+    command = ["serve", "broker", "--prepare", f"--tls={tls}", f"--simulated-platform={platform}"]
+    assert run(command) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"broker: made a simulated platform in {platform}: it protects nothing",
+        f"broker: made a development certificate in {tls} for 127.0.0.1, localhost; its authority's key is not kept",
+    ]
+    before = {path: path.read_bytes() for path in (*tls.iterdir(), *platform.iterdir())}
+    assert run(command) == 0
+    assert capsys.readouterr() == ("", "")
+    assert {path: path.read_bytes() for path in (*tls.iterdir(), *platform.iterdir())} == before
+
+
+def test_a_simulated_platform_takes_the_place_of_its_files(
+    options: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status, lines = refusal(options | {"--simulated-platform": f"{tmp_path}/platform"}, capsys)
+    assert (status, lines[-1]) == (
+        2,
+        "Error: Give --simulated-platform, or --collateral and --simulated-root.",
+    )
+    assert not (tmp_path / "platform").exists()
