@@ -238,7 +238,10 @@ def test_certificates_and_platform_are_prepared_once(
     assert run(command) == 0
     assert capsys.readouterr().err.splitlines() == [
         f"broker: made a simulated platform in {platform}: it protects nothing",
-        f"broker: made a development certificate in {tls} for 127.0.0.1, localhost; its authority's key is not kept",
+        (
+            f"broker: made a development certificate in {tls} for 127.0.0.1, localhost; its authority's key"
+            " is not kept"
+        ),
     ]
     before = {path: path.read_bytes() for path in (*tls.iterdir(), *platform.iterdir())}
     assert run(command) == 0
