@@ -189,7 +189,8 @@ def install_environment(
         progress: Told each step, in words.
 
     Raises:
-        ProjectError: There is no lock, it does not pin every requirement, or it cannot be installed.
+        ProjectError: There is no lock, it does not pin every requirement, it lacks what one of them requires,
+            or it cannot be installed.
         ToolchainError: uv does not start.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -210,6 +211,8 @@ def install_environment(
         if added:
             progress(f"installing {', '.join(sorted(_pinned_names(added)))}")
             _install(added, interpreter, tree, folder, project, where="Casemate's own requirements")
+        if requirements is not None and Path(requirements).name != "uv.lock":  # which is always complete
+            _require_complete(tree, interpreter, folder / "check", requirements)
         for leftover in (tree / ".lock", tree / "bin"):
             if leftover.is_dir():
                 shutil.rmtree(leftover)
@@ -342,6 +345,38 @@ def _install(
     if done.returncode != 0:
         hint = "mend the requirement and lock again; without a network, uv needs them in its cache"
         raise _refused_by_uv("requirements do not install", done.stderr, where, hint)
+
+
+def _require_complete(tree: Path, interpreter: Interpreter, scratch: Path, requirements: str) -> None:
+    """Refuse a file of requirements that does not list what those that it lists require in turn.
+
+    uv checks virtual environments, so ``tree`` becomes the site-packages of one for the length of a call.
+    """
+    packages = scratch / f"lib/python{interpreter.version}/site-packages"
+    packages.parent.mkdir(parents=True)
+    packages.symlink_to(tree)
+    (scratch / "bin").mkdir()
+    (scratch / "bin/python").symlink_to(interpreter.executable)
+    (scratch / "pyvenv.cfg").write_text(f"home = {interpreter.executable.parent}\n", "utf-8")
+    done = _uv("pip", "check", "--python", str(scratch / "bin/python"), folder=scratch)
+    if done.returncode == 0:
+        return
+    unmet = [
+        line.removeprefix("The package ").replace("`", "")
+        for line in done.stderr.decode(errors="replace").splitlines()
+        if line.startswith("The package ")
+    ]
+    if not unmet:
+        raise ToolchainError("uv pip check", got=_last_line(done.stderr.decode(errors="replace")))
+    lock = "requirements.lock" if requirements != "requirements.lock" else "complete.lock"
+    raise ProjectError(
+        "requirements",
+        expected="all that they require in turn, because nothing else is installed",
+        got="; ".join(sorted(unmet)[:3]) + (f"; and {len(unmet) - 3} more" if len(unmet) > 3 else ""),
+        where=requirements,
+        hint=f"run `uv pip compile --generate-hashes {requirements} -o {lock}`, and write "
+        f'requirements = "{lock}"; or `uv lock`, and requirements = "uv.lock"',
+    )
 
 
 def _all_hashable(pins: list[str]) -> bool:

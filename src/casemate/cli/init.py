@@ -72,6 +72,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         secrets=secrets,
         mounts=_mounts(mount),
         broker=_broker(directory, broker, broker_ca),
+        foreign=[module.name for module in survey.foreign] if survey.requirements is None else [],
     )
     text = render_project(draft).encode()
     parse_project(text, PROJECT_FILE)
@@ -125,6 +126,7 @@ def _show(path: Path, survey: Survey, draft: Draft, *, as_json: bool) -> None:
             "interface": draft.interface,
             "command": list(survey.command) if survey.command else None,
             "requirements": survey.requirements,
+            "unprovided_modules": list(draft.foreign),
             "unset_variables": [{"name": name, "where": where} for name, where in draft.unset],
         }
         click.echo(json.dumps(document, indent=2))
@@ -132,5 +134,17 @@ def _show(path: Path, survey: Survey, draft: Draft, *, as_json: bool) -> None:
     click.echo(f"Wrote {path}: {survey.serve or ' '.join(survey.command or ())}")
     if not survey.is_locked and survey.requirements is not None:
         click.echo(f"{survey.requirements} is missing; `uv lock` makes it.", err=True)
+    if draft.foreign:
+        click.echo(_unlocked(survey), err=True)
     for name, where in draft.unset:
         click.echo(f"{name} has no value yet; the application reads it in {where}.", err=True)
+
+
+def _unlocked(survey: Survey) -> str:
+    """What to do about modules that nothing provides."""
+    modules = ", ".join(f"{module.name} ({module.where})" for module in survey.foreign)
+    return (
+        f"warning: no lock file provides {modules}: list what does in requirements.in, run `uv pip compile "
+        "--generate-hashes requirements.in -o requirements.lock`, and write requirements = "
+        '"requirements.lock" in casemate.toml.'
+    )

@@ -26,6 +26,7 @@ class Draft:
         secrets: Pairs of destination and resource.
         mounts: Writable folders in memory.
         broker: Pair of address and CA file, or ``None``.
+        foreign: Modules that are imported and that no requirements provide.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Draft:
     secrets: Sequence[tuple[str, str]]
     mounts: Sequence[str]
     broker: tuple[str, str] | None
+    foreign: Sequence[str] = ()
 
 
 def render_project(draft: Draft) -> str:
@@ -66,7 +68,10 @@ def _app(draft: Draft) -> list[str]:
         f"name = {_text(draft.name)}",
         f"source = {_text(draft.source)}".ljust(33) + " # the folder in which Python finds the application",
     ]
-    if draft.requirements is None:
+    if draft.requirements is None and draft.foreign:
+        comment = f"to be changed: nothing provides {', '.join(draft.foreign)}; name a lock file"
+        lines.append('requirements = ""'.ljust(33) + f" # {comment}")
+    elif draft.requirements is None:
         lines.append('requirements = ""                 # the application needs nothing but Python')
     else:
         comment = "exactly these versions are installed" if draft.is_locked else "missing: run `uv lock`"

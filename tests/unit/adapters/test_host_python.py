@@ -183,13 +183,15 @@ def test_an_interpreter_that_fails_is_an_error(interpreter: Interpreter, tmp_pat
     assert "No such file" in str(caught.value)
 
 
-def wheel(folder: Path, name: str, version: str = "1.0") -> Path:
+def wheel(folder: Path, name: str, version: str = "1.0", requires: tuple[str, ...] = ()) -> Path:
     """A wheel with one module."""
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}.py", "x = 1")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        required = "".join(f"Requires-Dist: {line}\n" for line in requires)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{required}"
+        archive.writestr(f"{info}/METADATA", metadata)
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/entry_points.txt", f"[console_scripts]\n{name} = {name}:x\n")
         archive.writestr(
@@ -228,6 +230,53 @@ def test_pinned_requirements_are_installed_into_a_clean_tree(
     assert sorted(path.name for path in into.iterdir()) == ["thing-1.0.dist-info", "thing.py"]
     assert steps == ["reading requirements.txt", "installing the application's requirements"]
     assert [path.name for path in into.parent.iterdir()] == ["environment"]
+
+
+@pytest.mark.parametrize(
+    ("requires", "got"),
+    [
+        (("other",), "thing requires other, but it's not installed"),
+        (("part>=2",), "thing requires part>=2, but 1.0 is installed"),
+        (
+            ("a", "b", "c", "d"),
+            (
+                "thing requires a, but it's not installed; thing requires b, but it's not installed; "
+                "thing requires c, but it's not installed; and 1 more"
+            ),
+        ),
+    ],
+    ids=["missing", "too old", "many"],
+)
+def test_requirements_without_what_they_require_are_refused(
+    interpreter: Interpreter, tmp_path: Path, no_pins: Any, requires: tuple[str, ...], got: str
+) -> None:
+    wheel(tmp_path, "thing", requires=requires)
+    wheel(tmp_path, "part")
+    (tmp_path / "requirements.txt").write_text(f"--find-links {tmp_path}\nthing==1.0\npart==1.0\n")
+    with pytest.raises(ProjectError) as caught:
+        install(interpreter, tmp_path, "requirements.txt", tmp_path / "environment")
+    assert (str(caught.value), caught.value.hint) == (
+        (
+            "requirements: expected all that they require in turn, because nothing else is installed, "
+            f"got {got} (requirements.txt)"
+        ),
+        (
+            "run `uv pip compile --generate-hashes requirements.txt -o requirements.lock`, and write "
+            'requirements = "requirements.lock"; or `uv lock`, and requirements = "uv.lock"'
+        ),
+    )
+    assert not (tmp_path / "environment").exists()
+
+
+def test_what_this_interpreter_does_not_need_may_be_missing(
+    interpreter: Interpreter, tmp_path: Path, no_pins: Any
+) -> None:
+    requires = ("old; python_version < '3'", "extra; extra == 'more'", "part[extra]>=1")
+    wheel(tmp_path, "thing", requires=requires)
+    wheel(tmp_path, "part")
+    (tmp_path / "requirements.txt").write_text(f"--find-links {tmp_path}\nthing==1.0\npart==1.0\n")
+    install(interpreter, tmp_path, "requirements.txt", tmp_path / "environment")
+    assert (tmp_path / "environment/thing.py").is_file()
 
 
 def test_what_is_installed_are_files_however_uv_is_configured(

@@ -62,6 +62,7 @@ def test_options_fill_it(shop: Path, capsys: pytest.CaptureFixture[str]) -> None
         "interface": "wsgi",
         "command": None,
         "requirements": "uv.lock",
+        "unprovided_modules": [],
         "unset_variables": [],
     }
 
@@ -177,3 +178,35 @@ def test_a_program_with_its_own_server_and_nothing_to_install(tmp_path: Path) ->
     project = read(tmp_path)
     assert project.app.command == ("python", "-m", "job")
     assert project.app.requirements is None
+
+
+def test_modules_that_nothing_provides_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shop.py").write_text(
+        "import json\nimport prices, flask.json\nfrom . import x\ntry:\n    import orjson\n"
+        "except ImportError:\n    pass\napp = flask.Flask('x')\n"
+    )
+    (tmp_path / "wsgi.py").write_text("from flask import Flask\napp = Flask('x')\n")
+    (tmp_path / "prices.py").touch()
+    assert run(["init", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == (
+        "warning: no lock file provides flask (shop.py:2): list what does in requirements.in, run "
+        "`uv pip compile --generate-hashes requirements.in -o requirements.lock`, and write requirements = "
+        '"requirements.lock" in casemate.toml.\n'
+    )
+    assert (
+        'requirements = ""                 # to be changed: nothing provides flask; name a lock file\n'
+        in (tmp_path / "casemate.toml").read_text()
+    )
+
+
+def test_a_program_that_nothing_shows_to_be_one_is_refused_with_the_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.py").write_text("print(1)\n")
+    assert run(["init", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "error: application: expected a WSGI or ASGI application, a package with __main__, or a module with "
+        f'`if __name__ == "__main__":`, got none of them ({tmp_path})\n'
+        'hint: put what starts the program below `if __name__ == "__main__":`, or write casemate.toml by '
+        'hand, with command = ["python", "job.py"] in [app]\n'
+    )

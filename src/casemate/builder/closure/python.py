@@ -52,7 +52,7 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
     first = add_roots(graph, project, sources, interface)
     distributions = read_distributions(sources.environment)
     _grow(graph, project, sources, distributions)
-    refuse_missing_imports(graph, first)
+    refuse_missing_imports(graph, project, first)
     files = _Files(graph, project, sources, distributions)
     files.collect()
     images = files.compiled(compile_modules)

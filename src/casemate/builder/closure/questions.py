@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from casemate.builder.closure.finder import Owner
 from casemate.builder.closure.graph import Graph, Node
 from casemate.builder.closure.scan import Import
 from casemate.builder.closure.values import Question
 from casemate.errors import ProjectError
 from casemate.project import Project
+
+_PROVIDE: Final = "add what provides it to the requirements, and lock them again"
+_PROVIDE_ANYTHING: Final = (
+    "write what provides it into requirements.in, run `uv pip compile --generate-hashes requirements.in -o "
+    'requirements.lock`, and write requirements = "requirements.lock" in casemate.toml, where it says ""'
+)
 
 
 def find_questions(graph: Graph, project: Project) -> tuple[Question, ...]:
@@ -35,7 +43,7 @@ def find_questions(graph: Graph, project: Project) -> tuple[Question, ...]:
     return tuple(sorted(questions, key=lambda question: question.where))
 
 
-def refuse_missing_imports(graph: Graph, first: str) -> None:
+def refuse_missing_imports(graph: Graph, project: Project, first: str) -> None:
     """Refuse an application that cannot be imported: a module that it needs at once is nowhere.
 
     Follows only imports that run whenever the importing module does, and only the application's own modules.
@@ -62,7 +70,7 @@ def refuse_missing_imports(graph: Graph, first: str) -> None:
                 expected="a module of the application, of its requirements or of the standard library",
                 got="none",
                 where=f"{place}:{missing[name].line}",
-                hint="add what provides it to the requirements, and lock them again",
+                hint=_PROVIDE if project.app.requirements is not None else _PROVIDE_ANYTHING,
             )
         parent = name.rpartition(".")[0]
         waiting.extend([parent] if parent else [])

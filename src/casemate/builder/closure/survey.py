@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ _VARIABLE: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
-    """An environment variable that the application reads without a default.
+class Named:
+    """Something that the application's code names: a variable that it reads, a module that it imports.
 
     Attributes:
         name: Its name.
@@ -59,6 +60,8 @@ class Survey:
         interface: How ``serve`` is called.
         command: How the program is started otherwise.
         variables: Sorted by name.
+        foreign: Modules that are neither Python's nor the application's, imported at the start of a module;
+            sorted by name, each with the first place.
     """
 
     name: str
@@ -68,7 +71,8 @@ class Survey:
     serve: str | None
     interface: Interface | None
     command: tuple[str, ...] | None
-    variables: tuple[Variable, ...]
+    variables: tuple[Named, ...]
+    foreign: tuple[Named, ...]
 
 
 def survey_application(folder: Path) -> Survey:
@@ -94,6 +98,7 @@ def survey_application(folder: Path) -> Survey:
         interface=served[1] if served else None,
         command=command,
         variables=_variables(modules),
+        foreign=_foreign(modules, folder / source),
     )
 
 
@@ -191,12 +196,19 @@ def _nothing_to_start(code: ApplicationCode, modules: tuple[_Module, ...], folde
                     where=str(folder),
                     hint=f"add a module wsgi.py with: from {module.name} import {factory}; app = {factory}()",
                 )
+    hint = "give the folder in which the application lies"
+    if modules:
+        hint = (
+            'put what starts the program below `if __name__ == "__main__":`, or write casemate.toml by hand, '
+            f'with command = ["python", "{modules[0].file}"] in [app]'
+        )
     return ProjectError(
         "application",
-        expected="a WSGI or ASGI application, a package with __main__, or a script",
+        expected="a WSGI or ASGI application, a package with __main__, or a module with "
+        '`if __name__ == "__main__":`',
         got="none of them",
         where=str(folder),
-        hint="give the folder in which the application lies",
+        hint=hint,
     )
 
 
@@ -218,12 +230,32 @@ def _requirements(folder: Path) -> tuple[str | None, bool]:
     return ("uv.lock", False) if (folder / "pyproject.toml").is_file() else (None, False)
 
 
-def _variables(modules: tuple[_Module, ...]) -> tuple[Variable, ...]:
+def _variables(modules: tuple[_Module, ...]) -> tuple[Named, ...]:
     first: dict[str, str] = {}
     for module in modules:
         for name, line in _environment_reads(module.tree):
             first.setdefault(name, f"{module.file}:{line}")
-    return tuple(Variable(name=name, where=first[name]) for name in sorted(first))
+    return tuple(Named(name=name, where=first[name]) for name in sorted(first))
+
+
+def _foreign(modules: tuple[_Module, ...], source: Path) -> tuple[Named, ...]:
+    first: dict[str, str] = {}
+    for module in modules:
+        for node in module.tree.body:
+            for name in _imported(node):
+                own = (source / name).is_dir() or any(source.glob(f"{name}.*"))
+                if not own and name not in sys.stdlib_module_names:
+                    first.setdefault(name, f"{module.file}:{node.lineno}")
+    return tuple(Named(name=name, where=first[name]) for name in sorted(first))
+
+
+def _imported(node: ast.stmt) -> list[str]:
+    """The first parts of the names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name.partition(".")[0] for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return [node.module.partition(".")[0]]
+    return []
 
 
 def _environment_reads(tree: ast.Module) -> Iterator[tuple[str, int]]:

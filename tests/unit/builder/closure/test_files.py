@@ -347,6 +347,19 @@ def test_an_optional_import_may_be_missing(world: Any, source: str) -> None:
     assert "/app/web.pyc" in world.files()
 
 
+def test_an_import_that_empty_requirements_cannot_provide_is_refused_with_the_way_to_a_lock(
+    world: Any,
+) -> None:
+    world.app({"web.py": "import sanic\napp = 1"})
+    with pytest.raises(ProjectError) as caught:
+        world.closure(app='requirements = ""\nserve = "web:app"\ninterface = "wsgi"')
+    assert caught.value.hint == (
+        "write what provides it into requirements.in, run `uv pip compile --generate-hashes requirements.in "
+        '-o requirements.lock`, and write requirements = "requirements.lock" in casemate.toml, '
+        'where it says ""'
+    )
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from casemate.builder.closure.entry import ApplicationCode
-from casemate.builder.closure.survey import Variable, survey_application
+from casemate.builder.closure.survey import Named, survey_application
 from casemate.errors import ProjectError
 from casemate.project import Interface
 
@@ -110,8 +110,8 @@ def test_a_folder_without_an_application_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProjectError) as caught:
         survey_application(tmp_path)
     assert str(caught.value) == (
-        "application: expected a WSGI or ASGI application, a package with __main__, or a script, "
-        f"got none of them ({tmp_path})"
+        "application: expected a WSGI or ASGI application, a package with __main__, or a module with "
+        f'`if __name__ == "__main__":`, got none of them ({tmp_path})'
     )
 
 
@@ -130,7 +130,7 @@ def test_variables_without_a_default_are_found_with_their_place(tmp_path: Path) 
     )
     write(tmp_path, {"shop.py": source})
     assert survey_application(tmp_path).variables == (
-        Variable(name="SHOP_A", where="shop.py:2"),
-        Variable(name="SHOP_B", where="shop.py:3"),
-        Variable(name="SHOP_C", where="shop.py:4"),
+        Named(name="SHOP_A", where="shop.py:2"),
+        Named(name="SHOP_B", where="shop.py:3"),
+        Named(name="SHOP_C", where="shop.py:4"),
     )
