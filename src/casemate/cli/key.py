@@ -27,8 +27,8 @@ def command() -> None:
     exec:COMMAND?public-key=FILE.pem       any program that signs
     plugin:NAME ARGS                       a plugin of gramine-sgx-sign
 
-    AWS KMS, Google Cloud KMS and HashiCorp Vault cannot: SGX wants RSA with
-    3072 bits and exponent 3, and their keys all have the exponent 65537.
+    AWS KMS, Google Cloud KMS and HashiCorp Vault are refused: SGX wants RSA with
+    3072 bits and exponent 3, and they make keys with the exponent 65537 only.
     """  # noqa: D301 - \b is click's mark for lines that it must not fill
 
 

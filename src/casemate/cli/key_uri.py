@@ -38,7 +38,7 @@ PROVIDERS: Final[dict[str, Provider]] = {
     "exec": Provider("casemate.adapters.program_keys", "exec:COMMAND?public-key=FILE.pem"),
     "plugin": Provider("casemate.adapters.plugin_keys", "plugin:NAME"),
 }
-#: Scheme -> a service whose RSA keys all have the exponent 65537.
+#: Scheme -> a service that makes RSA keys with the exponent 65537 only.
 UNFIT_SERVICES: Final = {
     "awskms": "AWS KMS",
     "gcpkms": "Google Cloud KMS",
@@ -130,9 +130,10 @@ def _split(uri: str) -> tuple[str, str]:
         raise KeyUnfitError(
             "public exponent of the signing key",
             expected="3, the only one that SGX verifies with",
-            got="65537, the only one of this service",
+            got="65537, the only one that this service makes keys with",
             where=UNFIT_SERVICES[scheme],
-            hint="an HSM (pkcs11:), Azure Key Vault (azurekv:) and files (file:) can hold such a key",
+            hint="an HSM (pkcs11:), Azure Key Vault (azurekv:) and files (file:) can hold such a key; "
+            "one that a service let you import can sign through its own program (exec:)",
         )
     if scheme not in PROVIDERS or not rest:
         # Only the scheme is shown: what follows it may hold what should not be seen.

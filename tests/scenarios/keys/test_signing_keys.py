@@ -293,8 +293,9 @@ def test_services_that_hold_no_fitting_key_are_refused_with_the_reason(uri: str,
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: public exponent of the signing key: expected 3, the only one that SGX verifies with, "
-        f"got 65537, the only one of this service ({service})\n"
-        "hint: an HSM (pkcs11:), Azure Key Vault (azurekv:) and files (file:) can hold such a key\n"
+        f"got 65537, the only one that this service makes keys with ({service})\n"
+        "hint: an HSM (pkcs11:), Azure Key Vault (azurekv:) and files (file:) can hold such a key; "
+        "one that a service let you import can sign through its own program (exec:)\n"
     )
 
 
@@ -389,4 +390,15 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     assert done.stderr == (
         "error: keys behind pkcs11: URIs: expected the extra pkcs11, got no module pkcs11\n"
         "hint: pip install 'casemate[pkcs11]'\n"
+    )
+
+
+def test_azure_is_told_nothing_without_a_proof_of_who_asks() -> None:
+    # The variable keeps azure-identity from looking further than at (missing) variables.
+    variables = environment(AZURE_TOKEN_CREDENTIALS="EnvironmentCredential")
+    done = casemate("key", "show", "azurekv://release-keys/enclave", variables=variables)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(
+        "error: proof for Azure who signs: expected one, got none (https://vault.azure.net/.default)\n"
+        "hint: log in with: az login; or give the machine a managed or workload identity\n"
     )

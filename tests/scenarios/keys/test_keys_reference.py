@@ -1,0 +1,47 @@
+"""The examples in docs/reference/keys.md, run as they are printed there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.console import agree, commands
+from tests.support.softhsm import SoftHsm
+
+from casemate.cli.key_uri import PROVIDERS, UNFIT_SERVICES
+
+ROOT = Path(__file__).parents[3]
+VECTORS = ROOT / "tests/vectors/measurement"
+DOCUMENT = (ROOT / "docs/reference/keys.md").read_text()
+
+
+def test_the_examples_run_as_printed(tmp_path: Path) -> None:
+    softhsm = SoftHsm.make(tmp_path)
+    (tmp_path / "app.manifest.sgx").symlink_to(VECTORS / "defaults/app.manifest.sgx")
+    (tmp_path / "libpal.so").symlink_to(VECTORS / "pal/aligned.so")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SOFTHSM2_CONF": str(softhsm.configuration),
+    }
+    session = list(commands(DOCUMENT))
+    assert len(session) >= 9
+    for command, written in session:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}"
+        assert agree(done.stdout.splitlines(), written), f"$ {command}\n{done.stdout}"
+
+
+def test_every_kind_of_key_is_described() -> None:
+    for scheme in (*PROVIDERS, *UNFIT_SERVICES):
+        assert f"`{scheme}:" in DOCUMENT
