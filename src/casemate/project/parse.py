@@ -56,6 +56,9 @@ _RESOURCE: Final = re.compile(rf"kbs:///{_RESOURCE_PART}/{_RESOURCE_PART}/{_RESO
 #: What the value of a variable may not hold, because Gramine's parser does not take it in a manifest.
 _UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
 
+_DESTINATIONS: Final = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
+_MOUNT_POINT: Final = "it is the folder as the application sees it inside; relative paths begin at /app"
+
 _TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes")
 
 
@@ -209,7 +212,11 @@ def _enclave(table: Table) -> Enclave:
     size = table.size("size", default.size)
     if size & (size - 1) or not _SMALLEST_ENCLAVE <= size <= _LARGEST_ENCLAVE:
         raise table.error(
-            "size", "size", expected='a power of two from "64M" to "1T"', got=quote(str(table.values["size"]))
+            "size",
+            "size",
+            expected='a power of two from "64M" to "1T"',
+            got=quote(str(table.values["size"])),
+            hint=f'write size = "{_next_size(size)}"',
         )
     stack = table.size("stack", default.stack)
     if stack % _PAGE or stack > size:
@@ -228,6 +235,12 @@ def _enclave(table: Table) -> Enclave:
         debug=table.boolean("debug", default=default.debug),
         edmm=table.boolean("edmm", default=default.edmm),
     )
+
+
+def _next_size(size: int) -> str:
+    """The smallest size of an enclave that is allowed and holds ``size`` bytes; the largest, if none does."""
+    mebibytes = min(max(1 << (size - 1).bit_length(), _SMALLEST_ENCLAVE), _LARGEST_ENCLAVE) >> 20
+    return f"{mebibytes}M" if mebibytes < 1024 else f"{mebibytes >> 10}G"
 
 
 def _environment(table: Table, secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
@@ -300,7 +313,7 @@ def _destination(table: Table, text: str) -> Destination:
             text, name, KEY_NAME, subject="name of a key", expected="letters, digits, dots and hyphens"
         )
         return Destination.ENCLAVE_KEY
-    _plain_path(table, text, "destination of a secret")
+    _plain_path(table, text, "destination of a secret", '"/run/secrets/db-key"', _DESTINATIONS)
     folder = str(PurePosixPath(text).parent)
     if folder == "/":
         raise table.error(
@@ -314,12 +327,11 @@ def _destination(table: Table, text: str) -> Destination:
     return Destination.FILE
 
 
-def _plain_path(table: Table, text: str, subject: str) -> None:
+def _plain_path(table: Table, text: str, subject: str, example: str, hint: str) -> None:
     if not text.isprintable():
         raise table.error(text, subject, expected="a path without control characters", got=quote(text))
     if not is_plain(text):
-        expected = 'an absolute path such as "/run/secrets/db-key"'
-        hint = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
+        expected = f"an absolute path such as {example}"
         raise table.error(text, subject, expected=expected, got=quote(text), hint=hint)
 
 
@@ -337,7 +349,7 @@ def _refuse_measured(table: Table, text: str, folder: str, subject: str) -> None
 
 def _mounts(table: Table, secrets: tuple[Secret, ...]) -> tuple[Mount, ...]:
     def read(path: str) -> Mount:
-        _plain_path(table, path, "folder of a mount")
+        _plain_path(table, path, "folder of a mount", '"/var/lib/notes"', _MOUNT_POINT)
         _refuse_measured(table, path, path, "folder of a mount")
         value = table.values[path]
         if value == "tmpfs":

@@ -47,7 +47,16 @@ class Draft:
 
 def render_project(draft: Draft) -> str:
     """The text of the file."""
-    parts = (_head(), _app(draft), _enclave(), _env(draft), _mounts(draft), _secrets(draft), _broker(draft))
+    parts = (
+        _head(),
+        _app(draft),
+        _closure(),
+        _enclave(),
+        _env(draft),
+        _mounts(draft),
+        _secrets(draft),
+        _broker(draft),
+    )
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
 
@@ -85,6 +94,16 @@ def _app(draft: Draft) -> list[str]:
         lines.append(f"command = [{command}]  # it brings its own server, and its own TLS")
     lines.append(f"port = {draft.port}".ljust(33) + " # HTTPS; TLS ends inside the enclave")
     return lines
+
+
+def _closure() -> list[str]:
+    return [
+        "# What goes into the image beside what the import statements reach. `casemate build` asks where it",
+        "# cannot tell, and `casemate rehearse` names what was missing.",
+        "# [closure]",
+        '# include = ["module:xml.dom.minidom", "data/*.csv"]  # modules by name, files below source',
+        '# source = ["pkg"]                                    # packages that read their own source',
+    ]
 
 
 def _enclave() -> list[str]:

@@ -267,7 +267,7 @@ def test_a_command_is_python(command: Any) -> None:
         (
             APP + '[enclave]\nsize = "500M"',
             'size: expected a power of two from "64M" to "1T", got "500M" (casemate.toml: enclave.size)',
-            None,
+            'write size = "512M"',
         ),
         (
             APP + "[enclave]\nsize = 536870912",
@@ -288,7 +288,7 @@ def test_a_command_is_python(command: Any) -> None:
         (
             APP + '[enclave]\nsize = "32M"',
             'size: expected a power of two from "64M" to "1T", got "32M" (casemate.toml: enclave.size)',
-            None,
+            'write size = "64M"',
         ),
         (
             APP + '[enclave]\nstack = "5000"',
@@ -392,10 +392,10 @@ def test_a_command_is_python(command: Any) -> None:
             (
                 APP + f'[mounts]\n"{folder}" = "tmpfs"',
                 (
-                    'folder of a mount: expected an absolute path such as "/run/secrets/db-key", '
+                    'folder of a mount: expected an absolute path such as "/var/lib/notes", '
                     f'got "{folder}" (casemate.toml: mounts.{folder})'
                 ),
-                "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME",
+                "it is the folder as the application sees it inside; relative paths begin at /app",
             )
             for folder in ("/", "//", "//app", "/x/", "/x/../app", "/./app", "x")
         ),

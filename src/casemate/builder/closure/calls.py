@@ -87,12 +87,30 @@ class CallFinder(ast.NodeVisitor):
     def _importing(self, node: ast.Call, function: str) -> None:
         named = {keyword.arg: keyword.value for keyword in node.keywords}
         argument = node.args[0] if node.args else named.get("name")
-        if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-            module = self._relative(argument.value)
+        name = None if argument is None else self._text(argument)
+        if name is not None:
+            module = self._relative(name)
             if module:
-                self.imports.append((module, node.lineno, f'{function}("{argument.value}")'))
+                self.imports.append((module, node.lineno, f'{function}("{name}")'))
         elif argument is not None:
             self.dynamic.append(Dynamic(line=node.lineno, call=ast.unparse(node)))
+
+    def _text(self, node: ast.expr) -> str | None:
+        """The text that an expression of constants and ``__package__`` gives; ``None`` for any other."""
+        if isinstance(node, ast.Constant):
+            return node.value if isinstance(node.value, str) else None
+        if isinstance(node, ast.Name):
+            return self._package if node.id == "__package__" and self._package else None
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            parts = [self._text(node.left), self._text(node.right)]
+        elif isinstance(node, ast.JoinedStr):
+            parts = [self._text(value) for value in node.values]
+        elif isinstance(node, ast.FormattedValue) and node.conversion == -1 and node.format_spec is None:
+            parts = [self._text(node.value)]
+        else:
+            return None
+        known = [part for part in parts if part is not None]
+        return "".join(known) if len(known) == len(parts) else None
 
     def _relative(self, name: str) -> str | None:
         level = len(name) - len(name.lstrip("."))

@@ -39,6 +39,8 @@ _NEVER: Final = frozenset(
 #: What an application writes, rather than reads.
 _WRITTEN: Final = (".db", ".sqlite", ".sqlite3", ".log", ".db-journal", ".pid", ".sock")
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_PATTERNS: Final = "patterns are relative to app.source; ** stands for any number of folders"
 _LARGEST_KEY: Final = 64 * 1024
 
 
@@ -147,7 +149,9 @@ def included(pattern: str, files: tuple[str, ...], where: str) -> tuple[str, ...
             expected="a pattern that names a file",
             got="none",
             where=f"{where}: closure.include",
-            hint="patterns are relative to app.source; ** stands for any number of folders",
+            hint=f'write "module:{pattern}" if it is a module; {_PATTERNS}'
+            if _MODULE.fullmatch(pattern) and pattern not in _NEVER
+            else _PATTERNS,
         )
     return chosen
 

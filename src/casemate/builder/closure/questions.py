@@ -21,22 +21,21 @@ _PROVIDE_ANYTHING: Final = (
 def find_questions(graph: Graph, project: Project) -> tuple[Question, ...]:
     """Imports of the application's own code whose names only the running code knows, sorted by place.
 
-    They are asked once: an ``include`` that takes in modules is the answer.
+    They are asked until ``include`` names a module as such. Files that a pattern takes in are no answer: they
+    may be the very ones that ask.
     """
-    if any(pattern.endswith(".py") or pattern.startswith("module:") for pattern in project.closure.include):
+    if any(pattern.startswith("module:") for pattern in project.closure.include):
         return ()
     questions: list[Question] = []
-    for name, node in graph.nodes.items():
+    for node in graph.nodes.values():
         if not _is_own(node) or node.found.file is None or node.found.root is None:
             continue
         place = node.found.file.relative_to(node.found.root.host).as_posix()
-        folder = place.rpartition("/")[0]
-        example = f"{folder}/*.py" if folder else f"module:{name}"
         questions.extend(
             Question(
                 where=f"{place}:{call.line}",
                 question=f"which modules does {call.call} import?",
-                line=f'[closure] include = ["{example}"]',
+                line='[closure] include = ["module:NAME"]  # NAME: what it may import, one entry for each',
             )
             for call in node.scan.dynamic
         )

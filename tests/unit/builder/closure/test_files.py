@@ -396,10 +396,49 @@ def test_an_import_that_only_the_running_code_knows_becomes_a_question(world: An
         Question(
             where="web/plugins.py:4",
             question="which modules does importlib.import_module(name) import?",
-            line='[closure] include = ["web/*.py"]',
+            line='[closure] include = ["module:NAME"]  # NAME: what it may import, one entry for each',
         ),
     )
-    assert world.closure('[closure]\ninclude = ["web/*.py"]').questions == ()
+    assert len(world.closure('[closure]\ninclude = ["web/*.py"]').questions) == 1
+    assert world.closure('[closure]\ninclude = ["module:json"]').questions == ()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'xml' + '.dom.' + 'minidom'",
+        "f'xml.dom.minidom'",
+        "f'xml.{\"dom\"}.minidom'",
+        "f'{__package__}.part'",
+        "__package__ + '.part'",
+    ],
+)
+def test_a_name_put_together_from_constants_is_no_question(world: Any, expression: str) -> None:
+    write_xml = {"xml/__init__.py": "", "xml/dom/__init__.py": "", "xml/dom/minidom.py": ""}
+    world.distribution("xml-1.0", write_xml)
+    source = f"import importlib\napp = importlib.import_module({expression})"
+    world.app({"web/__init__.py": source, "web/part.py": ""})
+    assert world.closure().questions == ()
+    assert {f"{SITE}/xml/dom/minidom.pyc", "/app/web/part.pyc"} & set(world.files())
+
+
+@pytest.mark.parametrize(
+    "expression", ["f'{name}.part'", "f'x{1!r}'", "f'x{\"y\":>9}'", "'x' * 2", "'x' + name", "b'xml'"]
+)
+def test_a_name_that_constants_do_not_give_is_one(world: Any, expression: str) -> None:
+    source = f"import importlib\nfrom os import name\napp = importlib.import_module({expression})"
+    world.app({"web.py": source})
+    assert len(world.closure().questions) == 1
+
+
+def test_a_module_that_is_included_as_a_pattern_is_refused_with_the_right_words(world: Any) -> None:
+    world.app({"web.py": "app = 1"})
+    assert refusal(world, '[closure]\ninclude = ["xml.dom.minidom"]') == (
+        'include "xml.dom.minidom": expected a pattern that names a file, got none '
+        "(casemate.toml: closure.include)\n"
+        'hint: write "module:xml.dom.minidom" if it is a module; '
+        "patterns are relative to app.source; ** stands for any number of folders"
+    )
 
 
 def test_a_library_is_not_asked_about(world: Any) -> None:
