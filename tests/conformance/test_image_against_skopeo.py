@@ -9,9 +9,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.support.image_files import image_file
+from tests.support.image_files import append_signature, image_file
 
-from casemate.builder.image import ImageContents, append_signature, write_image
+from casemate.builder.image import ImageContents, write_image
 from casemate.builder.layers import LayerFile
 from casemate.builder.tcb import TrustedContent
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.elf_writer import ElfFile, write_elf
 
 from casemate.builder.contents import ImageFile, Reason, Rule
+from casemate.builder.image import ImageDocuments, ImageLayout, signed_image, write_signed_image
 from casemate.builder.loader import SearchRules
 
 INTERPRETER = "/lib64/ld-linux-x86-64.so.2"
@@ -63,3 +64,10 @@ def image_file(
 ) -> ImageFile:
     """A file of an image."""
     return ImageFile(path=path, content=content, reason=Reason(rule=rule, of=of, detail=f"for {path}"))
+
+
+def append_signature(layout: ImageLayout, former: ImageDocuments, sigstruct: bytes) -> str:
+    """Sign an image as signing a bundle does; gives the new digest."""
+    image = signed_image(former, sigstruct)
+    write_signed_image(layout, former, image)
+    return image.digest

@@ -18,7 +18,7 @@ from casemate.formats.deployment import Deployment
 from casemate.formats.manifest import EnclaveSettings, TrustedFile, load_measured_manifest, trusted_files
 from casemate.formats.oci import LAYOUT_FILE
 from casemate.formats.one_line import one_line
-from casemate.formats.reference_values import Statement
+from casemate.formats.reference_values import Statement, read_statement
 from casemate.formats.sgx.sigstruct import SigStruct
 
 IMAGE_MANIFEST: Final = f"{MANIFEST_PREFIX}.manifest.sgx"
@@ -74,7 +74,9 @@ class BundleParts:
         trusted: The files that it trusts.
         tcb: ``tcb.json``.
         record: ``measurement.json``.
-        statement: ``reference-values.json``.
+        reference_values: Bytes of ``reference-values.json``.
+        statement: What they say; who has signed them has not been looked at.
+        provenance: Bytes of ``provenance.json``; ``None`` before signing.
         deployment: ``deployment.json``.
         image: What the image says of itself.
         holdings: What is in its layers.
@@ -89,7 +91,9 @@ class BundleParts:
     trusted: tuple[TrustedFile, ...]
     tcb: Tcb
     record: MeasurementRecord
+    reference_values: bytes
     statement: Statement
+    provenance: bytes | None
     deployment: Deployment
     image: ImageDocuments
     holdings: ImageHoldings
@@ -135,9 +139,11 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
     trusted = read("app.manifest.sgx", lambda: trusted_files(settings.value))
     tcb = read("tcb.json", lambda: bundle.tcb)
     record = read("measurement.json", lambda: bundle.measurement)
+    reference_values = read("reference-values.json", lambda: bundle.reference_values)
     statement = read(
-        "reference-values.json", lambda: Statement.parse(bundle.reference_values, "reference-values.json")
+        "reference-values.json", lambda: read_statement(reference_values.value, "reference-values.json")
     )
+    provenance = read("provenance.json", lambda: bundle.provenance)
     deployment = read("deployment.json", lambda: bundle.deployment)
     image = read("image", lambda: _image(bundle))
     holdings = read("image", lambda: image_holdings(bundle.image, image.value.manifest, _KEPT))
@@ -154,7 +160,9 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
         trusted=trusted.value,
         tcb=tcb.value,
         record=record.value,
+        reference_values=reference_values.value,
         statement=statement.value,
+        provenance=provenance.value,
         deployment=deployment.value,
         image=image.value,
         holdings=holdings.value,

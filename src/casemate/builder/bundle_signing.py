@@ -34,6 +34,7 @@ def sign_bundle(
     date: SigningDate,
     allow_debug: bool,
     simulated_platform_image: bytes,
+    provenance_signer: Signer | None = None,
 ) -> SignedBundle:
     """Measure the enclave of ``bundle`` again, sign it, and put the signature into bundle and image.
 
@@ -43,6 +44,7 @@ def sign_bundle(
         date: What the SIGSTRUCT says of when.
         allow_debug: Whether to sign settings that Gramine calls insecure.
         simulated_platform_image: What a simulated bundle was measured with; a real one holds its own.
+        provenance_signer: The key for reference values and provenance; ``None`` takes ``signer``.
 
     Returns:
         Whose bundle it is, and its measurement with its signer and the new digest of its image.
@@ -64,5 +66,7 @@ def sign_bundle(
     sigstruct = make_sigstruct(
         mrenclave=documents.measurement.mrenclave, settings=settings, date=date, signer=signer
     )
-    record = bundle.add_signature(documents, sigstruct.to_bytes(), sigstruct.mrsigner)
+    record = bundle.add_signature(
+        documents, sigstruct.to_bytes(), sigstruct.mrsigner, signer=provenance_signer or signer
+    )
     return SignedBundle(name=documents.deployment.name, record=record)

@@ -1,7 +1,8 @@
 """Whether everything in a bundle agrees with everything else: every check, made offline, as a value.
 
 The measured manifest is what the enclave will be held to, so the rest is held against it, and the measurement
-is made again. First every part is read; what is compared is compared only when all could be read.
+is made again. Reference values and provenance have to be signed as soon as the enclave is. First every part
+is read; what is compared is compared only when all could be read.
 
 Not checked here: that the bundle was made from its sources, which a rebuild shows; that the digests of
 sources in ``reference-values.json`` are right; what ``deployment.json`` says of replicas, which nothing else
@@ -34,7 +35,9 @@ from casemate.builder.manifest import LibOs, foreign_settings
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.signing import EnclaveAttributes, enclave_attributes
 from casemate.errors import CasemateError, KeyUnfitError, RefusedError
+from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope
 from casemate.formats.sgx.sigstruct import EXPONENT, SigStruct
+from casemate.formats.slsa import provenance
 from casemate.keys import RsaPublicKey, require_signature
 from casemate_attester.configuration import Workload
 from casemate_attester.errors import ExplainedError
@@ -42,10 +45,12 @@ from casemate_attester.errors import ExplainedError
 #: As many differences as a reader looks through in one line.
 _MOST_NAMED: Final = 5
 _NONE: Final = "none"
+_UNSIGNED: Final = "none, as the bundle has none"
 _DOCUMENTS: Final = frozenset(
     {
         *("app.manifest.sgx", "app.sig", "tcb.json", "measurement.json"),
-        *("reference-values.json", "deployment.json", "image/index.json", "image/oci-layout"),
+        *("reference-values.json", "provenance.json", "deployment.json"),
+        *("image/index.json", "image/oci-layout"),
     }
 )
 
@@ -93,7 +98,11 @@ class BundleVerification:
 
 
 def verify_bundle(
-    bundle: Bundle, *, simulated_platform_image: bytes, key: RsaPublicKey | None = None
+    bundle: Bundle,
+    *,
+    simulated_platform_image: bytes,
+    key: RsaPublicKey | None = None,
+    provenance_key: RsaPublicKey | None = None,
 ) -> BundleVerification:
     """Check everything in a bundle against everything else.
 
@@ -101,6 +110,8 @@ def verify_bundle(
         bundle: Where it lies.
         simulated_platform_image: What a simulated bundle was measured with; a real one holds its own.
         key: Whose signature it must have; ``None`` accepts any signer, and none.
+        provenance_key: Who must have signed reference values and provenance; ``None`` takes the key of the
+            enclave's signature.
 
     Returns:
         Every check. Nothing is raised for a bundle that is not as it should be.
@@ -119,6 +130,7 @@ def verify_bundle(
         *_measurement(parts, platform),
         *_signature(parts, key),
         *_reference_values(parts),
+        *_envelopes(parts, provenance_key),
         *_deployment(parts),
     )
     signer = parts.record.mrsigner
@@ -375,6 +387,41 @@ def _reference_values(parts: BundleParts) -> Iterator[BundleCheck]:
     for name, expected in record.sgx().items():
         yield _same(part, name, expected, getattr(predicate.sgx, name))
     yield _same(part, "Gramine", _pairs(record.gramine().items()), _pairs(predicate.gramine.items()))
+
+
+def _envelopes(parts: BundleParts, provenance_key: RsaPublicKey | None) -> Iterator[BundleCheck]:
+    """Reference values and provenance are signed with the enclave, and not before."""
+    statement = parts.statement
+    origin = provenance(statement, parts.record.manifest_sha256)
+    key = provenance_key
+    if key is None and parts.sigstruct is not None:
+        key = RsaPublicKey(modulus=parts.sigstruct.modulus, exponent=EXPONENT)
+    documents = (
+        ("reference-values.json", parts.reference_values, statement.to_bytes()),
+        ("provenance.json", parts.provenance, origin),
+    )
+    for part, data, payload in documents:
+        if key is None:
+            bare = data is None or not is_envelope(data)
+            yield _same(part, "signature", _UNSIGNED, _UNSIGNED if bare else "one")
+        else:
+            got = _signed_payload(data, key, part)
+            yield _same(
+                part, "signature", "one of the key", "one of the key" if isinstance(got, bytes) else got
+            )
+            if part == "provenance.json" and isinstance(got, bytes):
+                expected = hashlib.sha256(payload).hexdigest()
+                yield _same(part, "what follows from the bundle", expected, hashlib.sha256(got).hexdigest())
+
+
+def _signed_payload(data: bytes | None, key: RsaPublicKey, part: str) -> bytes | str:
+    """The payload of a document that ``key`` has signed, or why it is none."""
+    if data is None:
+        return "no such file"
+    try:
+        return Envelope.parse(data, part).verified(IN_TOTO_TYPE, (key,), part)
+    except CasemateError as error:
+        return str(error)
 
 
 def _deployment(parts: BundleParts) -> Iterator[BundleCheck]:

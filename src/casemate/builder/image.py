@@ -271,38 +271,70 @@ def _layers(contents: ImageContents) -> tuple[tuple[str, list[LayerFile]], ...]:
     return (_SYSTEM, system), (_DEPENDENCIES, dependencies), (_APPLICATION, application)
 
 
-def append_signature(layout: ImageLayout, former: ImageDocuments, sigstruct: bytes) -> str:
-    """Add the SIGSTRUCT to an image as a layer of its own, in place of one that is there already.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedImage:
+    """What signing makes of an image.
+
+    Attributes:
+        layer: The bytes of the layer with the SIGSTRUCT.
+        config: The new configuration.
+        manifest: The new manifest.
+    """
+
+    layer: bytes
+    config: ImageConfig
+    manifest: ImageManifest
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…`` of the manifest."""
+        return Descriptor.of(MANIFEST_TYPE, self.manifest.to_bytes()).digest
+
+
+def signed_image(former: ImageDocuments, sigstruct: bytes) -> SignedImage:
+    """An image with the SIGSTRUCT as a layer of its own, in place of one that is there already.
+
+    Args:
+        former: The image that is signed.
+        sigstruct: The signature.
+    """
+    manifest, config = former.manifest, former.config
+    kept = len(config.history) - (config.history[-1:] == (_SIGNATURE,))
+    epoch = int(datetime.fromisoformat(config.created).timestamp())
+    file = LayerFile(path=f"{MANIFEST_PREFIX}.sig", content=sigstruct)
+    layer = b"".join(layer_chunks((file,), epoch))
+    pointer = Descriptor.of(LAYER_TYPE, layer)
+    config = replace(
+        config,
+        layers=(*config.layers[:kept], pointer.digest),
+        history=(*config.history[:kept], _SIGNATURE),
+    )
+    return SignedImage(
+        layer=layer,
+        config=config,
+        manifest=ImageManifest(
+            config=Descriptor.of(CONFIG_TYPE, config.to_bytes()), layers=(*manifest.layers[:kept], pointer)
+        ),
+    )
+
+
+def write_signed_image(layout: ImageLayout, former: ImageDocuments, signed: SignedImage) -> None:
+    """Put a signed image in place of the one from which it was made.
 
     The index is replaced last, so that the image is the old one or the new one at every moment.
 
     Args:
         layout: Where the image is.
-        former: The image that is signed: what was judged, whatever the layout holds by now.
-        sigstruct: The signature.
-
-    Returns:
-        The new digest of the image.
+        former: The image that was signed: what was judged, whatever the layout holds by now.
+        signed: What has become of it.
 
     Raises:
         ToolchainError: A file cannot be written.
     """
-    index, manifest, config = former.index, former.manifest, former.config
-    kept = len(config.history) - (config.history[-1:] == (_SIGNATURE,))
-    epoch = int(datetime.fromisoformat(config.created).timestamp())
-    file = LayerFile(path=f"{MANIFEST_PREFIX}.sig", content=sigstruct)
-    layer = layout.add(LAYER_TYPE, b"".join(layer_chunks((file,), epoch)))
-    config = replace(
-        config,
-        layers=(*config.layers[:kept], layer.digest),
-        history=(*config.history[:kept], _SIGNATURE),
-    )
-    pointer = layout.add(CONFIG_TYPE, config.to_bytes())
-    digest = layout.point_to(
-        ImageManifest(config=pointer, layers=(*manifest.layers[:kept], layer)), index.name
-    )
-    _remove(layout, (index.manifest, manifest.config, *manifest.layers[kept:]))
-    return digest
+    layout.add(LAYER_TYPE, signed.layer)
+    layout.add(CONFIG_TYPE, signed.config.to_bytes())
+    layout.point_to(signed.manifest, former.index.name)
+    _remove(layout, (former.index.manifest, former.manifest.config, *former.manifest.layers))
 
 
 def _remove(layout: ImageLayout, former: Iterable[Descriptor]) -> None:

@@ -179,11 +179,12 @@ def _sources(project: Project, directory: Path, interpreter: Interpreter) -> dic
     """What the image is made from, for the statement about it."""
     from hashlib import sha256
 
+    from casemate import __version__
     from casemate.project import PROJECT_FILE
 
     names = [PROJECT_FILE, *([project.app.requirements] if project.app.requirements else [])]
     digests = {name: f"sha256:{sha256((directory / name).read_bytes()).hexdigest()}" for name in names}
-    return {**digests, "python": interpreter.release}
+    return {**digests, "python": interpreter.release, "casemate": __version__}
 
 
 def _machine(interpreter: Interpreter, gramine: GramineInstallation | None, settings: Settings) -> Machine:

@@ -45,6 +45,12 @@ class ManifestForm:
     help="The signing key; casemate key --help shows the kinds.",
 )
 @click.option(
+    "--provenance-key",
+    "provenance_uri",
+    metavar="URI",
+    help="The key that signs reference values and provenance of a bundle.  [default: that of --key]",
+)
+@click.option(
     "--date",
     "-d",
     "date_text",
@@ -63,6 +69,7 @@ class ManifestForm:
 def command(
     bundle: Path | None,
     key_uri: str,
+    provenance_uri: str | None,
     date_text: str,
     *,
     allow_debug: bool,
@@ -74,7 +81,8 @@ def command(
     \b
     casemate sign BUNDLE --key URI
 
-    measures the bundle again and adds the signature to it and to its image.
+    measures the bundle again and adds the signature to it and to its image; reference values
+    and provenance are signed, too.
 
     \b
     casemate sign --manifest M --pal P --key URI --sigfile SIG [--output M.sgx]
@@ -85,12 +93,15 @@ def command(
     signer = open_key(key_uri)
     date = signing_date(date_text)
     form = ManifestForm(**manifest_form)
+    if bundle is None and provenance_uri is not None:
+        raise UsageError("options of sign", expected="a bundle", got="--provenance-key with --manifest")
     if bundle is None:
         result = _sign_manifest(form, signer, date, allow_debug=allow_debug)
     elif any(manifest_form.values()):
         raise UsageError("options of sign", expected="a bundle, or --manifest with its options", got="both")
     else:
-        result = _sign_bundle(bundle, signer, date, allow_debug=allow_debug)
+        second = None if provenance_uri is None else open_key(provenance_uri)
+        result = _sign_bundle(bundle, (signer, second), date, allow_debug=allow_debug)
     _show(result, as_json=as_json)
 
 
@@ -119,14 +130,21 @@ def read_file(path: Path) -> bytes:
         raise ToolchainError("file cannot be read", got=error.strerror, where=str(path)) from error
 
 
-def _sign_bundle(path: Path, signer: Signer, date: SigningDate, *, allow_debug: bool) -> dict[str, Any]:
+def _sign_bundle(
+    path: Path, signers: tuple[Signer, Signer | None], date: SigningDate, *, allow_debug: bool
+) -> dict[str, Any]:
     from casemate.builder.bundle import Bundle
     from casemate.builder.bundle_signing import sign_bundle
     from casemate.simulator.platform_image import platform_image
 
     bundle = Bundle.open(path)
     signed = sign_bundle(
-        bundle, signer, date=date, allow_debug=allow_debug, simulated_platform_image=platform_image()
+        bundle,
+        signers[0],
+        date=date,
+        allow_debug=allow_debug,
+        simulated_platform_image=platform_image(),
+        provenance_signer=signers[1],
     )
     record = signed.record
     if record.simulated:

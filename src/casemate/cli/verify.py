@@ -185,8 +185,14 @@ def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
 @command.command(name="bundle")
 @click.argument("path", metavar="BUNDLE", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--key", type=_FILE, metavar="PUB.pem", help="Whose signature it must have: a public key.")
+@click.option(
+    "--provenance-key",
+    type=_FILE,
+    metavar="PUB.pem",
+    help="Who must have signed reference values and provenance.  [default: the enclave's signer]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def bundle(path: Path, *, key: Path | None, as_json: bool) -> None:
+def bundle(path: Path, *, key: Path | None, provenance_key: Path | None, as_json: bool) -> None:
     """Check everything in BUNDLE against everything else, offline.
 
     The measurement is made again, every file of the image is hashed, and every document is held against
@@ -201,6 +207,7 @@ def bundle(path: Path, *, key: Path | None, as_json: bool) -> None:
         Bundle.open(path),
         simulated_platform_image=platform_image(),
         key=None if key is None else _public_key(key),
+        provenance_key=None if provenance_key is None else _public_key(provenance_key),
     )
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
@@ -247,12 +254,21 @@ def _bundle_summary(result: BundleVerification) -> dict[str, str]:
 @click.option(
     "--reference-values", type=_FILE, help="Its reference-values.json, for those who have no bundle."
 )
+@click.option(
+    "--reference-key",
+    "reference_keys",
+    type=_FILE,
+    multiple=True,
+    metavar="PUB.pem",
+    help="Who must have signed the reference values; repeatable, one is enough.",
+)
 @_trust_options
 def server(
     url: str,
     *,
     bundle: Path | None,
     reference_values: Path | None,
+    reference_keys: tuple[Path, ...],
     trust: _Trust,
     as_json: bool,
 ) -> None:
@@ -271,7 +287,9 @@ def server(
     from casemate.verifier.result import require_affirming
 
     expected = _reference_file(bundle, reference_values)
-    values = ReferenceValues.parse(read_file(expected), str(expected))
+    values = ReferenceValues.parse(
+        read_file(expected), str(expected), tuple(_public_key(path) for path in reference_keys)
+    )
     _require_one_kind(expected, simulated=values.simulated, simulated_root=trust.simulated_root)
     certificate = server_certificate(url, timeout=_TIMEOUT)
     result = appraise_certificate(

@@ -1,16 +1,21 @@
 """``reference-values.json``: an in-toto statement that binds an image to its measurement and its sources.
 
 in-toto Attestation Framework, Statement v1. The one subject is the image manifest, under the workload's name.
-Not checked here: who made the statement, and whether it is one to appraise evidence by.
+A signed bundle has it in a DSSE envelope. Not checked here: who made the statement, unless keys are named,
+and whether it is one to appraise evidence by.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from casemate.errors import RefusedError
 from casemate.formats.documents import Document, Hex4, Hex16, Hex32, UInt16, read_document
+from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope
+from casemate.keys import RsaPublicKey
 from casemate_attester.strict_json import canonical_json
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -95,3 +100,31 @@ class Statement(Document, frozen=True):
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
         return canonical_json(msgspec.to_builtins(self))
+
+
+def read_statement(data: bytes, where: str, keys: Sequence[RsaPublicKey] = ()) -> Statement:
+    """Read a statement, bare or in a DSSE envelope.
+
+    Args:
+        data: JSON text.
+        where: Name of the file, for errors.
+        keys: One of these has to have signed it; with none, whoever names the file vouches for it, and
+            signatures are not looked at.
+
+    Raises:
+        FormatError: Neither of the two.
+        RefusedError: Keys are named, and none of them has signed it.
+    """
+    if is_envelope(data):
+        envelope = Envelope.parse(data, where)
+        payload = envelope.verified(IN_TOTO_TYPE, keys, where) if keys else envelope.unverified
+        return Statement.parse(payload, where)
+    if keys:
+        raise RefusedError(
+            "reference values",
+            expected="a DSSE envelope, signed by a key that is named",
+            got="no envelope",
+            where=where,
+            hint="a signed bundle has one: casemate sign BUNDLE --key URI",
+        )
+    return Statement.parse(data, where)

@@ -1,16 +1,18 @@
 """Reference values: what a build says its enclave is, as the in-toto statement in the bundle.
 
-The form is that of :mod:`casemate.formats.reference_values`. Not checked here: who made the statement.
-Whoever names the file vouches for it.
+The form is that of :mod:`casemate.formats.reference_values`. Where no key is named it is not checked who made
+the statement: whoever names the file vouches for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from casemate.errors import FormatError
-from casemate.formats.reference_values import Sgx, Statement
+from casemate.formats.reference_values import Sgx, read_statement
 from casemate.formats.sgx.report import DEBUG, INIT, Attributes, MrEnclave, MrSigner
+from casemate.keys import RsaPublicKey
 from casemate.verifier.policy import AppraisalPolicy
 
 
@@ -43,17 +45,19 @@ class ReferenceValues:
     misc_select: bytes
 
     @classmethod
-    def parse(cls, data: bytes, where: str) -> ReferenceValues:
-        """Read a statement.
+    def parse(cls, data: bytes, where: str, keys: Sequence[RsaPublicKey] = ()) -> ReferenceValues:
+        """Read a statement, bare or in a DSSE envelope.
 
         Args:
             data: JSON text.
             where: Name of the file, for errors.
+            keys: One of these has to have signed the statement; with none, signatures are not looked at.
 
         Raises:
             FormatError: It is not a statement, is not signed for (no MRSIGNER), or is for a debug enclave.
+            RefusedError: Keys are named, and none of them has signed it.
         """
-        statement = Statement.parse(data, where)
+        statement = read_statement(data, where, keys)
         subject, sgx = statement.subject[0], statement.predicate.sgx
         attributes = Attributes.parse(bytes.fromhex(sgx.attributes))
         if attributes.flags & DEBUG:

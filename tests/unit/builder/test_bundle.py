@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from tests.support.image_files import image_file
 from tests.support.projects import project
+from tests.support.small_bundle import KEY
 
+from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle, new_bundle
 from casemate.builder.contents import Considered
 from casemate.builder.image import ImageContents, write_image
@@ -21,7 +23,7 @@ from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.cli.main import run
 from casemate.errors import FormatError, ProjectError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
-from casemate.formats.reference_values import Statement
+from casemate.formats.reference_values import Statement, read_statement
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
 from casemate.verifier.reference_values import ReferenceValues
 
@@ -168,7 +170,8 @@ def test_a_signature_reaches_the_image_and_all_documents(tmp_path: Path) -> None
     with pytest.raises(FormatError):
         ReferenceValues.parse(bundle.reference_values, "reference-values.json")
 
-    record = bundle.add_signature(bundle.documents(), b"sigstruct", MrSigner(b"\7" * 32))
+    signer = FileSigner.open(KEY)
+    record = bundle.add_signature(bundle.documents(), b"sigstruct", MrSigner(b"\7" * 32), signer=signer)
 
     assert record == bundle.measurement
     assert record.image_digest == bundle.image.digest != unsigned
@@ -176,7 +179,8 @@ def test_a_signature_reaches_the_image_and_all_documents(tmp_path: Path) -> None
     values = ReferenceValues.parse(bundle.reference_values, "reference-values.json")
     assert values.mrsigner == b"\7" * 32
     assert values.image_digest == record.image_digest.removeprefix("sha256:")
-    assert json.loads(bundle.reference_values)["predicate"]["sources"] == {"python": "3.11.7"}
+    statement = read_statement(bundle.reference_values, "reference-values.json", (signer.public_key,))
+    assert statement.predicate.sources == {"python": "3.11.7"}
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from casemate.errors import FormatError, KeyUnfitError, RefusedError
 from casemate.formats.deployment import Deployment
 from casemate.formats.manifest import EnclaveSettings, dump_manifest
 from casemate.formats.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor, ImageConfig, ImageManifest
+from casemate.formats.reference_values import read_statement
 from casemate.formats.sgx.sigstruct import NO_DATE, SigStruct
 from casemate.keys import RsaPublicKey
 from casemate.simulator.platform_image import platform_image
@@ -139,9 +140,10 @@ def test_the_signature_is_in_the_bundle_in_its_documents_and_in_its_image(
     signature = SigStruct.parse((bundle.path / "app.sig").read_bytes())
     assert signature.enclave.mrenclave == record.mrenclave == bundle.measurement.mrenclave
     assert record.mrsigner == signature.mrsigner == bundle.measurement.mrsigner
-    statement = json.loads(bundle.reference_values)
-    assert statement["predicate"]["sgx"]["mrsigner"] == signature.mrsigner.hex()
-    assert statement["subject"][0]["digest"]["sha256"] == bundle.image.digest.removeprefix("sha256:")
+    key = RsaPublicKey(modulus=signature.modulus, exponent=3)
+    statement = read_statement(bundle.reference_values, "reference-values.json", (key,))
+    assert statement.predicate.sgx.mrsigner == signature.mrsigner.hex()
+    assert f"sha256:{statement.subject[0].digest.sha256}" == bundle.image.digest
     root = tmp_path / "root"
     root.mkdir()
     unpack_image(bundle.image, root)

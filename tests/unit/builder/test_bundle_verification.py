@@ -14,13 +14,16 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from tests.support.small_bundle import KEY, Small, sign_small, small_bundle
 
+from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle
 from casemate.builder.bundle_verification import BundleVerification, require_sound, verify_bundle
 from casemate.builder.layers import LayerFile, layer_chunks
 from casemate.cli.main import run
 from casemate.errors import RefusedError
+from casemate.formats.dsse import IN_TOTO_TYPE, Envelope
 from casemate.formats.manifest import dump_manifest, load_manifest
 from casemate.formats.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor, ImageConfig, ImageManifest
+from casemate.formats.public_key import public_key_pem
 from casemate.formats.sgx.sigstruct import SigStruct
 from casemate.simulator.platform_image import platform_image
 
@@ -76,6 +79,35 @@ def document(name: str, change: Callable[[Any], object]) -> Change:
         path.write_text(json.dumps(value))
 
     return apply
+
+
+def statement(change: Callable[[Any], object], *, name: str = "reference-values.json") -> Change:
+    """The key itself signs something else."""
+
+    def apply(bundle: Bundle) -> None:
+        path = bundle.path / name
+        value = json.loads(Envelope.parse(path.read_bytes(), name).unverified)
+        change(value)
+        signed = Envelope.sign(IN_TOTO_TYPE, json.dumps(value).encode(), FileSigner.open(KEY))
+        path.write_bytes(signed.to_bytes())
+
+    return apply
+
+
+def forged(name: str) -> Change:
+    """Another payload under the old signature."""
+
+    def apply(bundle: Bundle) -> None:
+        path = bundle.path / name
+        envelope = Envelope.parse(path.read_bytes(), name)
+        path.write_bytes(replace(envelope, unverified=envelope.unverified + b" ").to_bytes())
+
+    return apply
+
+
+def bare(bundle: Bundle) -> None:
+    path = bundle.reference_values_path
+    path.write_bytes(Envelope.parse(path.read_bytes(), "").unverified)
 
 
 def manifest(change: Callable[[Any], object]) -> Change:
@@ -141,6 +173,8 @@ def damaged_layer(bundle: Bundle) -> None:
 
 
 IMAGE = {"image: digest", "reference-values.json: image"}
+DERIVED = "provenance.json: what follows from the bundle"
+UNSIGNED = {"reference-values.json: signature", "provenance.json: signature"}
 MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENCLAVE"}
 
 
@@ -230,7 +264,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             document("measurement.json", lambda it: it.update(manifest_sha256="ab" * 32)),
-            {"image: manifest", "measurement.json: digest of the manifest"},
+            {"image: manifest", "measurement.json: digest of the manifest", DERIVED},
             id="recorded manifest",
         ),
         pytest.param(
@@ -263,7 +297,9 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             id="a real bundle called simulated",
         ),
         pytest.param(
-            without_signature, {"image: signature", "measurement.json: MRSIGNER"}, id="no signature"
+            without_signature,
+            {"image: signature", "measurement.json: MRSIGNER", *UNSIGNED},
+            id="no signature",
         ),
         pytest.param(
             sigstruct(lambda it: replace(it, signature=it.signature ^ 1)),
@@ -285,6 +321,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             {
                 *("image: signature", "measurement.json: MRSIGNER", "app.sig: signature"),
                 "app.sig: quotients of the signature",
+                *UNSIGNED,
             },
             id="key of the signature",
         ),
@@ -293,6 +330,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             {
                 *("image: signature", "measurement.json: MRSIGNER", "app.sig: signature"),
                 "app.sig: quotients of the signature",
+                *UNSIGNED,
             },
             id="no key in the signature",
         ),
@@ -317,22 +355,22 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             id="signed mask",
         ),
         pytest.param(
-            document("reference-values.json", lambda it: it["subject"][0].update(name="payroll")),
-            {"reference-values.json: name"},
+            statement(lambda it: it["subject"][0].update(name="payroll")),
+            {"reference-values.json: name", DERIVED},
             id="name in the reference values",
         ),
         pytest.param(
-            document("reference-values.json", lambda it: it["subject"][0]["digest"].update(sha256="ab" * 32)),
-            {"reference-values.json: image"},
+            statement(lambda it: it["subject"][0]["digest"].update(sha256="ab" * 32)),
+            {"reference-values.json: image", DERIVED},
             id="image in the reference values",
         ),
         pytest.param(
-            document("reference-values.json", lambda it: it["predicate"]["sgx"].update(isvsvn=8)),
+            statement(lambda it: it["predicate"]["sgx"].update(isvsvn=8)),
             {"reference-values.json: isvsvn"},
             id="version in the reference values",
         ),
         pytest.param(
-            document("reference-values.json", lambda it: it["predicate"]["gramine"].update(more=1)),
+            statement(lambda it: it["predicate"]["gramine"].update(more=1)),
             {"reference-values.json: Gramine"},
             id="Gramine in the reference values",
         ),
@@ -397,6 +435,26 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             layer("/gramine/libsysdb.so", b"evil"),
             IMAGE | {"image: files that are there twice", "app.manifest.sgx: settings that no build writes"},
             id="LibOS in the image",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"]["sources"].update(python="2.7")),
+            {DERIVED},
+            id="sources in the reference values",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"].update(more=1), name="provenance.json"),
+            {DERIVED},
+            id="signed provenance",
+        ),
+        pytest.param(
+            forged("reference-values.json"),
+            {"reference-values.json: signature"},
+            id="forged reference values",
+        ),
+        pytest.param(forged("provenance.json"), {"provenance.json: signature"}, id="forged provenance"),
+        pytest.param(bare, {"reference-values.json: signature"}, id="reference values without a signature"),
+        pytest.param(
+            lambda it: it.provenance_path.unlink(), {"provenance.json: signature"}, id="no provenance"
         ),
         pytest.param(
             lambda it: (it.path / "image/blobs/sha256/more").write_bytes(b"x"),
@@ -466,6 +524,36 @@ def test_what_a_hostile_bundle_says_is_one_printable_line(bundle: Bundle) -> Non
 
     assert check.got.isprintable()
     assert len(check.got) <= 1000
+
+
+def test_a_second_key_for_the_provenance_has_to_be_named(tmp_path: Path) -> None:
+    second = tmp_path / "second.pem"
+    signer = FileSigner.generate(second, bits=3072, exponent=3, ask=None)
+    named = tmp_path / "public.pem"
+    named.write_bytes(public_key_pem(signer.public_key))
+    path = small_bundle(tmp_path / "bundle", Small(simulated=True)).path
+    keys = ["--key", f"file:{KEY}", "--provenance-key", f"file:{second}"]
+
+    assert run(["sign", str(path), *keys]) == 0
+
+    assert refused(Bundle.open(path)) == ["reference-values.json: signature", "provenance.json: signature"]
+    assert run(["verify", "bundle", str(path)]) == 1
+    assert run(["verify", "bundle", str(path), "--provenance-key", str(named)]) == 0
+
+
+def test_provenance_names_what_the_image_was_made_from(bundle: Bundle) -> None:
+    data = bundle.provenance or b""
+    document = json.loads(Envelope.parse(data, "provenance.json").unverified)
+
+    assert document["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert document["subject"][0]["digest"]["sha256"] == bundle.image.digest.removeprefix("sha256:")
+    definition = document["predicate"]["buildDefinition"]
+    assert definition["externalParameters"] == {"workload": "notes", "simulated": False}
+    assert definition["internalParameters"] == {"gramine": "1.9", "python": "3.11.9"}
+    assert [one["name"] for one in definition["resolvedDependencies"]] == ["libpal.so"]
+    (made,) = document["predicate"]["runDetails"]["byproducts"]
+    assert made["digest"]["sha256"] == bundle.measurement.manifest_sha256
+    assert made["annotations"]["mrenclave"] == bundle.measurement.mrenclave.hex()
 
 
 def public_key(path: Path, *, own: bool) -> Path:

@@ -8,9 +8,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.support.image_files import image_file
+from tests.support.image_files import append_signature, image_file
 
-from casemate.builder.image import ImageContents, ImageLayout, append_signature, unpack_image, write_image
+from casemate.builder.image import ImageContents, ImageLayout, unpack_image, write_image
 from casemate.builder.layers import LayerFile
 from casemate.builder.tcb import TrustedContent
 from casemate.errors import FormatError

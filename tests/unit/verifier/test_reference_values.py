@@ -1,14 +1,19 @@
 """Reference values: the statement in a bundle, read strictly."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from casemate.errors import FormatError
+from casemate.adapters.file_keys import FileSigner
+from casemate.errors import FormatError, RefusedError
+from casemate.formats.dsse import IN_TOTO_TYPE, Envelope
 from casemate.formats.reference_values import MAX_STATEMENT_SIZE
 from casemate.verifier.reference_values import ReferenceValues
 
+SIGNER = FileSigner.open(Path(__file__).parents[2] / "vectors/measurement/signing-key.pem")
 WHERE = "bundle/reference-values.json"
 
 
@@ -136,3 +141,31 @@ def test_text_that_is_not_strict_json_is_refused(data: bytes, got: str) -> None:
 
 def test_deep_nesting_is_refused() -> None:
     assert "recursion" in str(refusal(b"[" * 60_000))
+
+
+def test_values_in_an_envelope_are_read_with_and_without_a_key() -> None:
+    signed = Envelope.sign(IN_TOTO_TYPE, encode(statement()), SIGNER).to_bytes()
+    bare = ReferenceValues.parse(encode(statement()), WHERE)
+
+    assert ReferenceValues.parse(signed, WHERE) == bare
+    assert ReferenceValues.parse(signed, WHERE, (SIGNER.public_key,)) == bare
+
+
+def test_values_that_the_named_key_has_not_signed_are_refused() -> None:
+    envelope = Envelope.sign(IN_TOTO_TYPE, encode(statement()), SIGNER)
+    changed = replace(envelope, unverified=encode(statement()) + b" ").to_bytes()
+
+    with pytest.raises(RefusedError) as refused:
+        ReferenceValues.parse(changed, WHERE, (SIGNER.public_key,))
+    assert refused.value.subject == "signature of an envelope"
+    assert refused.value.where == WHERE
+
+
+def test_values_without_an_envelope_are_refused_where_a_key_is_named() -> None:
+    with pytest.raises(RefusedError) as refused:
+        ReferenceValues.parse(encode(statement()), WHERE, (SIGNER.public_key,))
+    assert str(refused.value) == (
+        "reference values: expected a DSSE envelope, signed by a key that is named, "
+        f"got no envelope ({WHERE})"
+    )
+    assert refused.value.hint == "a signed bundle has one: casemate sign BUNDLE --key URI"
