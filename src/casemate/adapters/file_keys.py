@@ -82,6 +82,8 @@ class FileSigner:
             KeyUnfitError: The file is there already, or cannot be written.
         """
         where = str(path)
+        if os.path.lexists(path):  # before anybody types a passphrase; what decides is O_EXCL
+            raise _not_free(where)
         encryption: KeySerializationEncryption = NoEncryption()
         if ask is not None:
             encryption = BestAvailableEncryption(ask(f"passphrase of key file {path}").value)
@@ -89,13 +91,7 @@ class FileSigner:
         try:
             _write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         except FileExistsError as error:
-            raise KeyUnfitError(
-                "new key file",
-                expected="a name that is free",
-                got="a file",
-                where=where,
-                hint="a key that is overwritten cannot be had back; choose another name",
-            ) from error
+            raise _not_free(where) from error
         except OSError as error:
             raise KeyUnfitError("key file cannot be written", got=error.strerror, where=where) from error
         return cls(key)
@@ -109,6 +105,16 @@ class FileSigner:
     def sign(self, data: bytes) -> bytes:
         """RSASSA-PKCS1-v1_5 with SHA-256."""
         return self._key.sign(data, PKCS1v15(), SHA256())
+
+
+def _not_free(where: str) -> KeyUnfitError:
+    return KeyUnfitError(
+        "new key file",
+        expected="a name that is free",
+        got="a file",
+        where=where,
+        hint="a key that is overwritten cannot be had back; choose another name",
+    )
 
 
 def _load(data: bytes, ask: AskPassphrase | None, *, where: str) -> PrivateKeyTypes:

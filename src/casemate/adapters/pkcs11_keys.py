@@ -22,7 +22,13 @@ from casemate.keys import AskPassphrase, Passphrase, RsaPublicKey, require_signa
 #: Where distributions put PKCS#11 modules.
 MODULE_FOLDERS: Final = tuple(
     Path(folder, part)
-    for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+    for folder in (
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+        "/usr/local/lib",
+    )
     for part in ("", "pkcs11", "softhsm")
 )
 #: Knows every module that the machine has registered.

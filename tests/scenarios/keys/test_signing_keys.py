@@ -199,30 +199,49 @@ def test_a_wrong_passphrase_is_refused_and_not_shown(encrypted: Path, tmp_path: 
     assert not sigfile.exists()
 
 
-def test_a_passphrase_is_asked_for_on_a_terminal_and_not_echoed(encrypted: Path, tmp_path: Path) -> None:
+def on_terminal(line: list[str], *answers: str) -> tuple[int, str]:
+    """Run a command line on a terminal of its own, and answer its questions; gives all that it showed."""
     ours, theirs = pty.openpty()
-    sigfile = tmp_path / "app.sig"
     # Its own session with the terminal as the controlling one: that is where getpass reads.
-    line = ["setsid", "--ctty", "--wait", *PROGRAM, *signing(f"file:{encrypted}", sigfile)]
-    with subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    command = ["setsid", "--ctty", "--wait", *PROGRAM, *line]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        shown = b""
-        while not shown.endswith(b": "):
-            shown += os.read(ours, 1024)
-        os.write(ours, PASSPHRASE.encode() + b"\n")
+        shown, left = b"", list(answers)
         while True:
             try:
-                more = os.read(ours, 1024)
+                shown += os.read(ours, 1024)
             except OSError:  # what Linux answers when the other side is closed
                 break
-            if not more:
-                break
-            shown += more
+            if left and shown.endswith(b": "):
+                os.write(ours, left.pop(0).encode() + b"\n")
     os.close(ours)
-    assert process.returncode == 0, shown
-    assert shown.startswith(f"Passphrase of key file {encrypted}: ".encode())
-    assert PASSPHRASE.encode() not in shown
-    assert sigfile.exists()
+    return process.returncode, shown.decode()
+
+
+def test_a_passphrase_is_asked_for_on_a_terminal_and_not_echoed(encrypted: Path, tmp_path: Path) -> None:
+    sigfile = tmp_path / "app.sig"
+    code, shown = on_terminal(signing(f"file:{encrypted}", sigfile), PASSPHRASE)
+    assert code == 0, shown
+    assert shown.startswith(f"Passphrase of key file {encrypted}: ")
+    assert PASSPHRASE not in shown
+    assert sigfile.read_bytes() == (VECTOR / "app.sig").read_bytes()
+
+
+def test_a_wrong_passphrase_is_not_asked_for_again(encrypted: Path, tmp_path: Path) -> None:
+    code, shown = on_terminal(signing(f"file:{encrypted}", tmp_path / "app.sig"), "open barley", PASSPHRASE)
+    assert code == 1
+    assert shown.count("Passphrase of key file") == 1
+    assert "error: passphrase of the key file: expected the one that it was encrypted with" in shown
+
+
+def test_the_passphrase_of_a_new_key_is_typed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "new.pem"
+    code, shown = on_terminal(["key", "generate", f"file:{path}"], PASSPHRASE, PASSPHRASE)
+    assert code == 0, shown
+    assert shown.count(": ") == 2
+    assert PASSPHRASE not in shown
+    done = casemate("key", "show", f"file:{path}", "--passphrase-fd", "0", given=PASSPHRASE)
+    assert done.returncode == 0
 
 
 def test_without_a_terminal_nobody_is_asked(encrypted: Path, tmp_path: Path) -> None:
@@ -245,6 +264,19 @@ def test_a_program_signs(public: Path, tmp_path: Path) -> None:
     sigfile = tmp_path / "app.sig"
     key = f"exec:openssl dgst -sha256 -sign '{VECTORS}/signing-key.pem'?public-key={public}"
     require_vector(sign(key, sigfile), sigfile)
+
+
+def test_a_signature_by_another_key_is_refused(public: Path, tmp_path: Path) -> None:
+    other, sigfile = tmp_path / "other.pem", tmp_path / "app.sig"
+    other.write_bytes(
+        generate_private_key(3, 3072).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    done = sign(f"exec:openssl dgst -sha256 -sign '{other}'?public-key={public}", sigfile)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "error: signature: expected one that the public key confirms, got another\n"
+    )
+    assert not sigfile.exists()
 
 
 def test_a_plugin_of_gramine_signs(tmp_path: Path) -> None:

@@ -114,11 +114,34 @@ def test_a_new_key_is_its_owners_alone(tmp_path: Path, passphrase: bytes | None)
 def test_a_new_key_replaces_nothing(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text("a key that somebody needs")
+    ask = Asked(b"not asked for")
     with pytest.raises(KeyUnfitError) as refused:
-        FileSigner.generate(path, bits=2048, exponent=3, ask=None)
+        FileSigner.generate(path, bits=2048, exponent=3, ask=ask)
+    assert ask.questions == []
     assert str(refused.value) == f"new key file: expected a name that is free, got a file ({path})"
     assert refused.value.hint == "a key that is overwritten cannot be had back; choose another name"
     assert path.read_text() == "a key that somebody needs"
+
+
+def test_a_new_key_replaces_nothing_that_appears_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+
+    def ask(what: str) -> Passphrase:
+        path.write_text("somebody was quicker")
+        return Passphrase(what.encode())
+
+    with pytest.raises(KeyUnfitError) as refused:
+        FileSigner.generate(path, bits=2048, exponent=3, ask=ask)
+    assert str(refused.value) == f"new key file: expected a name that is free, got a file ({path})"
+    assert path.read_text() == "somebody was quicker"
+
+
+def test_a_new_key_does_not_go_where_a_link_leads(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.symlink_to(tmp_path / "elsewhere.pem")
+    with pytest.raises(KeyUnfitError):
+        FileSigner.generate(path, bits=2048, exponent=3, ask=None)
+    assert not (tmp_path / "elsewhere.pem").exists()
 
 
 def test_a_new_key_needs_its_folder(tmp_path: Path) -> None:
