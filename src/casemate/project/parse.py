@@ -59,7 +59,8 @@ _UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''"
 _DESTINATIONS: Final = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
 _MOUNT_POINT: Final = "it is the folder as the application sees it inside; relative paths begin at /app"
 
-_TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes")
+#: The tables of the file.
+TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes")
 
 
 def parse_project(data: bytes, where: str) -> Project:
@@ -80,7 +81,7 @@ def parse_project(data: bytes, where: str) -> Project:
             where=f"{where}: telemetry",
             hint="remove the table; nothing leaves the enclave through Casemate",
         )
-    root.refuse_unknown(_TABLES)
+    root.refuse_unknown(TABLES)
     secrets = _secrets(root.table("secrets"))
     broker = _broker(root)
     if secrets and broker is None:
