@@ -120,7 +120,7 @@ def generate_key(rest: str, ask: AskPassphrase, *, bits: int, exponent: int) -> 
     session = _open_session(token, ask, writable=True)
     _require_no_key(session, uri, where=where)
     public, private = _generate(session, uri, bits=bits, exponent=exponent, where=where)
-    made = _public_key_of(private, public, where=where)
+    made = public_key_of(private, public, where=where)
     if made.exponent != exponent or made.modulus.bit_length() != bits:
         with _converted(where):
             private.destroy()
@@ -314,16 +314,25 @@ def _signer(session: pkcs11.Session, key: Any, *, where: str) -> Pkcs11Signer:
         _key=key,
         _mechanism=Mechanism.SHA256_RSA_PKCS if whole else Mechanism.RSA_PKCS,
         _where=where,
-        public_key=_public_key_of(key, public, where=where),
+        public_key=public_key_of(key, public, where=where),
     )
 
 
-def _public_key_of(private: Any, public: Any, *, where: str) -> RsaPublicKey:
-    """From the private key's own attributes, else from the public key with its ID."""
+def public_key_of(private: Any, public: Any, *, where: str) -> RsaPublicKey:
+    """The public half, from the private key's own attributes, else from the public key with its ID.
+
+    Args:
+        private: Attributes of the private key.
+        public: Those of the public key; ``None`` if there is none.
+        where: Which token, for messages.
+
+    Raises:
+        KeyUnfitError: Neither says.
+    """
     for holder in (private, public):
         try:
             modulus, exponent = holder[Attribute.MODULUS], holder[Attribute.PUBLIC_EXPONENT]
-        except (pkcs11.PKCS11Error, TypeError):
+        except (pkcs11.PKCS11Error, KeyError, TypeError):
             continue
         if modulus and exponent:
             return RsaPublicKey(modulus=int.from_bytes(modulus), exponent=int.from_bytes(exponent))

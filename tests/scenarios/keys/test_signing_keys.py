@@ -260,6 +260,18 @@ def test_two_sources_of_a_passphrase_are_refused(encrypted: Path, tmp_path: Path
     assert done.stderr == ("error: passphrase: expected --passphrase-fd or --passphrase-env, got both\n")
 
 
+def test_a_pin_in_a_file_and_an_option_are_refused(tmp_path: Path) -> None:
+    key = "pkcs11:object=enclave?pin-source=file:/run/pin"
+    done = sign(key, tmp_path / "app.sig", "--passphrase-fd", "0")
+    assert done.stderr == "error: PIN: expected pin-source in the URI, or an option, got both\n"
+
+
+def test_a_key_cannot_be_made_both_plain_and_encrypted(tmp_path: Path) -> None:
+    done = casemate("key", "generate", f"file:{tmp_path}/k.pem", "--unencrypted", "--passphrase-fd", "0")
+    assert done.stderr == "error: new key: expected --unencrypted or a passphrase, got both\n"
+    assert not (tmp_path / "k.pem").exists()
+
+
 def test_a_program_signs(public: Path, tmp_path: Path) -> None:
     sigfile = tmp_path / "app.sig"
     key = f"exec:openssl dgst -sha256 -sign '{VECTORS}/signing-key.pem'?public-key={public}"

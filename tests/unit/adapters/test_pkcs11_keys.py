@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pkcs11
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -20,7 +22,7 @@ from pkcs11 import Attribute, Mechanism, TokenFlag
 from tests.support.softhsm import PIN, SoftHsm
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.adapters.pkcs11_keys import generate_key, open_key, pin_prompt
+from casemate.adapters.pkcs11_keys import generate_key, open_key, pin_prompt, public_key_of
 from casemate.errors import KeyUnfitError
 from casemate.keys import AskPassphrase, Passphrase
 
@@ -133,6 +135,42 @@ def test_a_pin_of_the_wrong_length_is_tried_once(softhsm: SoftHsm, token: str) -
     error = refusal_of(open_key, rest(softhsm, token), ask)
     assert str(error).startswith("PIN of the token: expected the right one, got ")
     assert len(ask.questions) == 1
+
+
+def test_a_pin_that_is_no_text_is_not_tried_and_not_shown(softhsm: SoftHsm, token: str) -> None:
+    def ask(_: str) -> Passphrase:
+        return Passphrase(b"47\xff11")
+
+    error = refusal_of(open_key, rest(softhsm, token), ask)
+    assert str(error) == (
+        "PIN of the token: expected the right one, got one with characters that the token does not take "
+        f"({token})"
+    )
+    assert error.__cause__ is None
+
+
+def test_a_key_of_another_kind_is_refused(softhsm: SoftHsm, token: str, tmp_path: Path) -> None:
+    pem = tmp_path / "ec.pem"
+    key = generate_ec_key(SECP256R1())
+    pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    softhsm.import_key(pem, token=token, label="elliptic", identity="03")
+    error = refusal_of(open_key, rest(softhsm, token, "object=elliptic"), Asked())
+    assert str(error) == f"key on the token: expected an RSA key, got another kind ({token})"
+
+
+def test_the_public_half_comes_from_beside_the_key_where_the_key_does_not_tell(
+    softhsm: SoftHsm, token: str
+) -> None:
+    signer = open_key(rest(softhsm, token), Asked())
+    attributes = {
+        Attribute.MODULUS: signer.public_key.modulus.to_bytes(384),
+        Attribute.PUBLIC_EXPONENT: b"\x03",
+    }
+    assert public_key_of({}, attributes, where=token) == signer.public_key
+    with pytest.raises(KeyUnfitError) as refused:
+        public_key_of({}, None, where=token)
+    assert str(refused.value) == (f"key on the token: expected its public half beside it, got none ({token})")
+    assert refused.value.hint == "write the public key to the token under the same id"
 
 
 def test_a_missing_key_is_named(softhsm: SoftHsm, token: str) -> None:
