@@ -291,6 +291,13 @@ class SignedImage:
         return Descriptor.of(MANIFEST_TYPE, self.manifest.to_bytes()).digest
 
 
+def unsigned(config: ImageConfig) -> ImageConfig:
+    """The configuration that an image had before it was signed; the same where it is not."""
+    if config.history[-1:] != (_SIGNATURE,):
+        return config
+    return replace(config, layers=config.layers[: len(config.history) - 1], history=config.history[:-1])
+
+
 def signed_image(former: ImageDocuments, sigstruct: bytes) -> SignedImage:
     """An image with the SIGSTRUCT as a layer of its own, in place of one that is there already.
 
@@ -298,23 +305,21 @@ def signed_image(former: ImageDocuments, sigstruct: bytes) -> SignedImage:
         former: The image that is signed.
         sigstruct: The signature.
     """
-    manifest, config = former.manifest, former.config
-    kept = len(config.history) - (config.history[-1:] == (_SIGNATURE,))
+    config = unsigned(former.config)
+    kept = former.manifest.layers[: len(config.layers)]
     epoch = int(datetime.fromisoformat(config.created).timestamp())
     file = LayerFile(path=f"{MANIFEST_PREFIX}.sig", content=sigstruct)
     layer = b"".join(layer_chunks((file,), epoch))
     pointer = Descriptor.of(LAYER_TYPE, layer)
     config = replace(
         config,
-        layers=(*config.layers[:kept], pointer.digest),
-        history=(*config.history[:kept], _SIGNATURE),
+        layers=(*config.layers, pointer.digest),
+        history=(*config.history, _SIGNATURE),
     )
     return SignedImage(
         layer=layer,
         config=config,
-        manifest=ImageManifest(
-            config=Descriptor.of(CONFIG_TYPE, config.to_bytes()), layers=(*manifest.layers[:kept], pointer)
-        ),
+        manifest=ImageManifest(config=Descriptor.of(CONFIG_TYPE, config.to_bytes()), layers=(*kept, pointer)),
     )
 
 

@@ -58,12 +58,27 @@ def command(
     Without Gramine on this machine the measurement is simulated: the bundle can be
     rehearsed and shown, and holds on no SGX machine.
     """
+    if source != "host":
+        raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
+    built, application = build_bundle(directory, output, python=python, gramine=gramine)
+    _show(built, application, output, as_json=as_json)
+
+
+def build_bundle(
+    directory: Path, output: Path, *, python: Path | None, gramine: Path | None
+) -> tuple[Built, Application]:
+    """Build a bundle with what this machine has.
+
+    Args:
+        directory: The application.
+        output: Where the bundle goes.
+        python: The interpreter; ``None`` takes the one that runs Casemate.
+        gramine: Prefix of Gramine; ``None`` looks for one.
+    """
     from casemate.adapters.gramine_installation import find_gramine
     from casemate.builder.build import build
     from casemate.settings import Settings
 
-    if source != "host":
-        raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
     settings = Settings.from_environment()
     installed = find_gramine(gramine or settings.gramine)
     if installed is None:
@@ -74,7 +89,7 @@ def command(
         application = _application(project, directory, python, (Path(scratch), progress))
         machine = _machine(application.interpreter, installed, settings)
         built = build(application, machine, output, progress)
-    _show(built, application, output, as_json=as_json)
+    return built, application
 
 
 def _project(directory: Path) -> Project:

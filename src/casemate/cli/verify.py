@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+from casemate.cli.shown_checks import show_checks, show_result, show_summary
 
 if TYPE_CHECKING:
     from casemate.builder.bundle_parts import BundleCheck
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
     from casemate.formats.sgx.collateral import Collateral, TcbStatus
     from casemate.keys import RsaPublicKey
     from casemate.verifier.policy import AppraisalPolicy
-    from casemate.verifier.result import AttestationResult, Check
     from casemate.verifier.roots import TrustRoots
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-#: Columns of the table when the result does not go to a terminal.
-_PIPE_WIDTH = 200
 #: Seconds for a connection to a server, and for each step of its handshake.
 _TIMEOUT = 20
 
@@ -140,6 +138,11 @@ def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_all_option = click.option(
+    "--all", "everything", is_flag=True, help="Show every check, not only those that were refused."
+)
+
+
 @command.command(name="quote")
 @click.argument("file", type=_FILE)
 @click.option(
@@ -157,12 +160,14 @@ def _trust_options(function: Callable[..., None]) -> Callable[..., None]:
     "--report-data", type=_bytes(64), metavar="HEX", help="What the enclave must have bound into the quote."
 )
 @click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
+@_all_option
 @_trust_options
-def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
+def quote(file: Path, *, trust: _Trust, as_json: bool, everything: bool, **accepted: Any) -> None:
     """Appraise the SGX quote in FILE.
 
-    Name the enclave by --mrenclave, or by --mrsigner with --isvprodid. Every check is shown with what was
-    expected and what was found; the exit code is 0 only when all of them have passed.
+    Name the enclave by --mrenclave, or by --mrsigner with --isvprodid. The verdict is "affirming" when every
+    check has passed, and the exit code 0; otherwise "contraindicated": do not rely on that enclave. A check
+    that was refused is shown with what was expected and what was found.
     """
     from casemate.cli.sign import read_file
     from casemate.verifier.appraisal import appraise
@@ -178,7 +183,7 @@ def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
-        show(result)
+        show_result(result, everything=everything)
     require_affirming(result)
 
 
@@ -191,8 +196,32 @@ def quote(file: Path, *, trust: _Trust, as_json: bool, **accepted: Any) -> None:
     metavar="PUB.pem",
     help="Who must have signed reference values and provenance.  [default: the enclave's signer]",
 )
+@click.option(
+    "--rebuild",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="SOURCE",
+    help="Build the application in SOURCE again and compare bit for bit.",
+)
+@click.option(
+    "--python", type=_FILE, metavar="PATH", help="For --rebuild.  [default: the Python that runs casemate]"
+)
+@click.option(
+    "--gramine",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="PREFIX",
+    help="For --rebuild: prefix of the Gramine that was measured.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def bundle(path: Path, *, key: Path | None, provenance_key: Path | None, as_json: bool) -> None:
+def bundle(
+    path: Path,
+    *,
+    key: Path | None,
+    provenance_key: Path | None,
+    source: Path | None,
+    as_json: bool,
+    **tools: Path | None,
+) -> None:
     """Check everything in BUNDLE against everything else, offline.
 
     The measurement is made again, every file of the image is hashed, and every document is held against
@@ -209,13 +238,35 @@ def bundle(path: Path, *, key: Path | None, provenance_key: Path | None, as_json
         key=None if key is None else _public_key(key),
         provenance_key=None if provenance_key is None else _public_key(provenance_key),
     )
+    if source is not None:
+        result = replace(result, checks=(*result.checks, *_rebuild(path, source, **tools)))
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
-        _show_checks(
-            [(f"{check.part}: {check.name}", check) for check in result.checks], _bundle_summary(result)
-        )
+        show_checks((f"{check.part}: {check.name}", check) for check in result.checks)
+        click.echo()
+        show_summary(_bundle_summary(result))
     require_sound(result)
+
+
+def _rebuild(
+    path: Path, source: Path, *, python: Path | None, gramine: Path | None
+) -> tuple[BundleCheck, ...]:
+    """What a rebuild from ``source`` says of the bundle at ``path``; nothing where that cannot be read."""
+    from tempfile import TemporaryDirectory
+
+    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundle_parts import read_parts, require_parts
+    from casemate.builder.rebuild import compare_rebuild
+    from casemate.cli.build import build_bundle
+
+    given, _ = read_parts(Bundle.open(path))
+    if given is None:
+        return ()
+    with TemporaryDirectory(prefix="casemate-") as scratch:
+        again = Path(scratch) / "bundle"
+        build_bundle(source, again, python=python, gramine=gramine)
+        return compare_rebuild(given, require_parts(Bundle.open(again)))
 
 
 def _public_key(path: Path) -> RsaPublicKey:
@@ -262,23 +313,34 @@ def _bundle_summary(result: BundleVerification) -> dict[str, str]:
     metavar="PUB.pem",
     help="Who must have signed the reference values; repeatable, one is enough.",
 )
+@click.option(
+    "--write-certificate",
+    "pin",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the certificate there, PEM, when it is affirmed, to be pinned.",
+)
+@_all_option
 @_trust_options
-def server(
+def server(  # noqa: PLR0913 - one argument for each option
     url: str,
     *,
     bundle: Path | None,
     reference_values: Path | None,
     reference_keys: tuple[Path, ...],
+    pin: Path | None,
     trust: _Trust,
     as_json: bool,
+    everything: bool,
 ) -> None:
     """Appraise the RA-TLS certificate of the service at URL, https://HOST[:PORT].
 
     The evidence in the certificate has to be that of the bundle's enclave, and speak for the key with which
-    the TLS connection was made. Pin the certificate that the result names, or verify each connection.
+    the TLS connection was made. The verdict is "affirming" when every check has passed; otherwise
+    "contraindicated": do not talk to it. Pin an affirmed certificate with --write-certificate, or verify each
+    connection: whoever connects without either may talk to anybody.
     """
     import hashlib
-    from dataclasses import replace
 
     from casemate.adapters.tls_peer import server_certificate
     from casemate.cli.sign import read_file
@@ -309,9 +371,30 @@ def server(
         }
         click.echo(json.dumps(document, indent=2))
     else:
-        show(result)
+        show_result(result, everything=everything)
         click.echo(f"certificate: SHA-256 {fingerprint}")
     require_affirming(result)
+    if pin is not None:
+        _pin(certificate, pin, url, tell=not as_json)
+
+
+def _pin(certificate: bytes, path: Path, url: str, *, tell: bool) -> None:
+    """Write the certificate, and say how a client uses it."""
+    import shlex
+    import ssl
+    from urllib.parse import urlsplit
+
+    from casemate.builder.writing import write_files
+
+    write_files({path: ssl.DER_cert_to_PEM_cert(certificate).encode()})
+    if tell:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or 443
+        # The one name in the certificate is localhost: an enclave does not know how it is called outside.
+        name = f"[{host}]" if ":" in host else host
+        detour = [] if host == "localhost" else ["--connect-to", f"localhost:{port}:{name}:{port}"]
+        words = ["curl", "--cacert", str(path), *detour, f"https://localhost:{port}/"]
+        click.echo(f"use it with: {shlex.join(words)}")
 
 
 def _reference_file(bundle: Path | None, reference_values: Path | None) -> Path:
@@ -341,30 +424,6 @@ def _require_one_kind(where: Path, *, simulated: bool, simulated_root: Path | No
     )
 
 
-def show(result: AttestationResult) -> None:
-    """The result for a person, on standard output."""
-    _show_checks([(check.name, check) for check in result.checks], _summary(result))
-
-
-def _show_checks(checks: list[tuple[str, Check | BundleCheck]], summary: Mapping[str, str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("check", "", "expected", "found"):
-        table.add_column(title, overflow="fold")
-    for name, check in checks:
-        outcome, style = ("ok", "green") if check.passed else ("refused", "bold red")
-        table.add_row(name, outcome, check.expected, check.got, style="" if check.passed else style)
-    console.print(table)
-    console.print()
-    for label, value in summary.items():
-        console.print(f"{label}: {value}", soft_wrap=True)
-
-
 def _policy(
     trust: _Trust,
     *,
@@ -386,16 +445,3 @@ def _policy(
         allow_debug=allow_debug,
         accepted_statuses=trust.accepted(),
     )
-
-
-def _summary(result: AttestationResult) -> dict[str, str]:
-    """The lines under the table."""
-    lines = {"verdict": result.verdict.value}
-    if result.simulated:
-        lines["simulated"] = "yes: this platform is software and protects nothing"
-    lines["TCB status"] = result.tcb_status.value if result.tcb_status else "not determined"
-    if result.advisory_ids:
-        lines["advisories"] = ", ".join(result.advisory_ids)
-    if result.earliest_expiration:
-        lines["endorsements valid until"] = result.earliest_expiration.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return lines
