@@ -39,23 +39,36 @@ def files(world: World, tmp_path: Path) -> list[str]:
     ]
 
 
-def test_good_evidence_gives_a_table_and_exit_code_0(
+_SUMMARY = [
+    "verdict: affirming",
+    "simulated: yes: this platform is software and protects nothing",
+    "TCB status: UpToDate",
+    f"MRENCLAVE: {MRENCLAVE.hex()}",
+    f"MRSIGNER: {MRSIGNER.hex()}",
+    "endorsements valid until: 2026-12-20T12:00:00Z",
+    f"checks: {len(Requirement)}, all passed; --all shows them",
+]
+
+
+def test_good_evidence_gives_a_summary_and_exit_code_0(
     files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([*files, "--mrenclave", MRENCLAVE.hex(), "--report-data", "00" * 64]) == 0
     out, err = capsys.readouterr()
-    assert err == ""
-    lines = out.splitlines()
-    assert lines[0].split() == ["check", "expected", "found"]
+    assert (out.splitlines(), err) == (_SUMMARY, "")
+
+
+def test_every_check_is_shown_where_that_is_asked_for(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*files, "--mrenclave", MRENCLAVE.hex(), "--report-data", "00" * 64, "--all"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(_SUMMARY)] == _SUMMARY
+    assert lines[len(_SUMMARY) + 1].split() == ["check", "expected", "found"]
     assert [line.split("  ")[0] for line in lines if "  ok  " in line] == [
         requirement.title for requirement in Requirement
     ]
-    assert lines[-4:] == [
-        "verdict: affirming",
-        "simulated: yes: this platform is software and protects nothing",
-        "TCB status: UpToDate",
-        "endorsements valid until: 2026-12-20T12:00:00Z",
-    ]
+    assert not [line for line in lines if line != line.rstrip()]
 
 
 def test_the_document_carries_every_check(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

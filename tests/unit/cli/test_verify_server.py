@@ -1,0 +1,151 @@
+"""``casemate verify server`` against the certificate of the attester, and curl with what it wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import shlex
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from casemate.cli.main import run
+from casemate.formats.reference_values import Digest, Predicate, Sgx, Statement, Subject
+from casemate.formats.sgx.report import INIT, MrEnclave, MrSigner
+from casemate.simulator.enclave import SimulatedEnclave
+from casemate.simulator.platform import SimulatedPlatform
+from casemate_attester.ratls import Identity, issue_identity
+from casemate_attester.serving import server_context
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers every request."""
+
+    def do_GET(self) -> None:
+        """Says hello."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_arguments: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def platform() -> SimulatedPlatform:
+    return SimulatedPlatform.create(datetime.now(UTC))
+
+
+@pytest.fixture(scope="module")
+def enclave(platform: SimulatedPlatform) -> SimulatedEnclave:
+    return SimulatedEnclave(
+        platform=platform, mrenclave=MrEnclave(b"\1" * 32), mrsigner=MrSigner(b"\2" * 32), isvprodid=1
+    )
+
+
+@pytest.fixture(scope="module")
+def identity(enclave: SimulatedEnclave) -> Identity:
+    return issue_identity(lambda report_data: enclave.quote(bytes(report_data)))
+
+
+@pytest.fixture
+def port(identity: Identity, tmp_path: Path) -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = server_context(identity, tmp_path).wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(10)
+
+
+def arguments(folder: Path, platform: SimulatedPlatform, enclave: SimulatedEnclave, **sgx: str) -> list[str]:
+    """The options that say what has to run there, and whom to believe."""
+    values = {
+        "mrenclave": enclave.mrenclave.hex(),
+        "mrsigner": enclave.mrsigner.hex(),
+        "attributes": enclave.attributes.to_bytes().hex(),
+        "attributes_mask": (INIT.to_bytes(8, "little") + bytes(8)).hex(),
+        "misc_select": enclave.misc_select.hex(),
+        **sgx,
+    }
+    statement = Statement.of(
+        Subject(name="hello", digest=Digest(sha256="11" * 32)),
+        Predicate(simulated=True, sgx=Sgx(isvprodid=1, isvsvn=0, **values), gramine={}, sources={}),
+    )
+    (folder / "values.json").write_bytes(statement.to_bytes())
+    (folder / "collateral.json").write_bytes(platform.collateral.to_json())
+    (folder / "root.pem").write_bytes(platform.root_certificate)
+    return [
+        *("--reference-values", str(folder / "values.json")),
+        *("--collateral", str(folder / "collateral.json")),
+        *("--simulated-root", str(folder / "root.pem")),
+        *("--write-certificate", str(folder / "pinned.pem")),
+    ]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_an_affirmed_certificate_is_written_and_curl_can_use_it(
+    port: int,
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    identity: Identity,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    host: str,
+) -> None:
+    assert run(["verify", "server", f"https://{host}:{port}", *arguments(tmp_path, platform, enclave)]) == 0
+    out, err = capsys.readouterr()
+    pem = (tmp_path / "pinned.pem").read_text()
+    der = ssl.PEM_cert_to_DER_cert(pem)
+    detour = "" if host == "localhost" else f"--connect-to localhost:{port}:{host}:{port} "
+    curl = f"curl --cacert {tmp_path}/pinned.pem {detour}https://localhost:{port}/"
+    assert err == ""
+    assert out.splitlines()[0] == "verdict: affirming"
+    assert out.splitlines()[-2:] == [
+        f"certificate: SHA-256 {hashlib.sha256(der).hexdigest()}",
+        f"use it with: {curl}",
+    ]
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    done = subprocess.run([*shlex.split(curl), "--silent"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "hello")
+
+
+def test_a_refused_certificate_is_not_written(
+    port: int,
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = arguments(tmp_path, platform, enclave, mrenclave="77" * 32)
+    assert run(["verify", "server", f"https://localhost:{port}", *options]) == 1
+    assert not (tmp_path / "pinned.pem").exists()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "verdict: contraindicated"
+    refused = [line.split() for line in lines if "  refused  " in line]
+    assert refused == [["enclave:", "MRENCLAVE", "refused", "77" * 32, "01" * 32]]
+
+
+def test_the_document_has_no_advice_in_it(
+    port: int,
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = arguments(tmp_path, platform, enclave)
+    assert run(["verify", "server", f"https://localhost:{port}", *options, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["attestation"]["verdict"] == "affirming"
+    assert (tmp_path / "pinned.pem").exists()
