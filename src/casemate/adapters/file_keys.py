@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -22,6 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from casemate.errors import KeyUnfitError
 from casemate.keys import AskPassphrase, RsaPublicKey
+
+#: SGX takes one kind of key only.
+_MAKE: Final = "give the private half of an RSA key; `casemate key generate file:KEY.pem` makes one that fits"
 
 
 def open_key(rest: str, ask: AskPassphrase) -> FileSigner:
@@ -65,7 +69,9 @@ class FileSigner:
         key = _load(data, ask, where=where)
         if not isinstance(key, RSAPrivateKey):
             kind = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
-            raise KeyUnfitError("key file", expected="an RSA private key", got=f"{kind}", where=where)
+            raise KeyUnfitError(
+                "key file", expected="an RSA private key", got=f"{kind}", where=where, hint=_MAKE
+            )
         return cls(key)
 
     @classmethod
@@ -127,7 +133,11 @@ def _load(data: bytes, ask: AskPassphrase | None, *, where: str) -> PrivateKeyTy
             ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyUnfitError(
-            "key file", expected="an RSA private key in PEM", got="something else", where=where
+            "key file",
+            expected="an RSA private key in PEM",
+            got="a public key" if b"PUBLIC KEY-----" in data else "something else",
+            where=where,
+            hint=_MAKE,
         ) from error
     passphrase = ask(f"passphrase of key file {where}")
     try:

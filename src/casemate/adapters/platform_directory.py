@@ -66,6 +66,14 @@ def load_platform(folder: Path) -> SimulatedPlatform:
             got=error.strerror or str(error),
             where=str(folder),
         ) from error
+    if not files:
+        raise ToolchainError(
+            "simulated platform",
+            expected="a folder that was made for one",
+            got="one without files",
+            where=str(folder),
+            hint="name a folder that does not exist yet, and one is made there",
+        )
     return SimulatedPlatform.from_files(files)
 
 

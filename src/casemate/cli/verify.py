@@ -78,9 +78,20 @@ class _Trust:
 
     def endorsements(self) -> Collateral:
         from casemate.cli.sign import read_file
+        from casemate.errors import FormatError
         from casemate.formats.sgx.collateral import Collateral
 
-        return Collateral.parse_json(read_file(self.collateral))
+        try:
+            return Collateral.parse_json(read_file(self.collateral))
+        except FormatError as error:
+            raise FormatError(
+                error.subject,
+                expected=error.expected,
+                got=error.got,
+                where=str(self.collateral),
+                hint="--collateral takes one JSON document with the certificates, CRLs, TCB info and QE "
+                "identity of the platform; a simulated platform has it as collateral.json",
+            ) from error
 
     def roots(self) -> TrustRoots:
         from casemate.cli.sign import read_file

@@ -13,7 +13,7 @@ from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import parse_certificates
 from casemate.verifier.checklist import Checklist
 from casemate.verifier.requirements import Requirement
-from casemate.verifier.roots import TrustRoots
+from casemate.verifier.roots import TrustRoots, begin_of
 from casemate.verifier.signatures import signed_by
 
 _ROOT = frozenset({"Intel SGX Root CA"})
@@ -192,7 +192,7 @@ def _has_trusted_root(
         rule.root,
         passed=roots.find(point) is not None,
         expected="the key of " + " or ".join(root.name for root in roots.roots),
-        got=point.hex(),
+        got=begin_of(point),
     )
 
 

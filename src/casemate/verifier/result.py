@@ -146,7 +146,10 @@ _FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
 _REMEDIES = {
     Requirement.POLICY.title: "Say which enclave is meant.",
     Requirement.QUOTE_FORMAT.title: "Give the quote whole and as it was made, in binary.",
-    Requirement.PCK_CHAIN_ROOT.title: "A simulated platform is accepted only where its root is named.",
+    Requirement.PCK_CHAIN_ROOT.title: (
+        "It comes from another platform than one whose root is trusted here; "
+        "a simulated one is accepted only where its own root is named."
+    ),
     Requirement.PCK_CRL_EXPIRY.title: _FETCH_AGAIN,
     Requirement.TCB_INFO_EXPIRY.title: _FETCH_AGAIN,
     Requirement.QE_IDENTITY_EXPIRY.title: _FETCH_AGAIN,

@@ -17,6 +17,11 @@ INTEL_ROOT_KEY = bytes.fromhex(
 )
 
 
+def begin_of(point: bytes) -> str:
+    """The first digits of a public key: enough to tell keys apart in a message that may be cut."""
+    return f"{point.hex()[:18]}…"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRoot:
     """One trust anchor.
@@ -32,7 +37,7 @@ class TrustRoot:
     @property
     def name(self) -> str:
         """What to call it in a message."""
-        return f"a simulated root ({self.point.hex()})" if self.simulated else "Intel SGX Root CA"
+        return f"a simulated root ({begin_of(self.point)})" if self.simulated else "Intel SGX Root CA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

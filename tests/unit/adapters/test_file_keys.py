@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
 
 from casemate.adapters.file_keys import FileSigner
@@ -154,7 +155,23 @@ def test_a_new_key_needs_its_folder(tmp_path: Path) -> None:
 
 def test_a_key_of_another_algorithm_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "key.pem", Ed25519PrivateKey.generate(), PrivateFormat.PKCS8, NoEncryption())
-    assert str(refusal_of(path)) == f"key file: expected an RSA private key, got Ed25519 ({path})"
+    refusal = refusal_of(path)
+    assert str(refusal) == f"key file: expected an RSA private key, got Ed25519 ({path})"
+    assert refusal.hint == (
+        "give the private half of an RSA key; `casemate key generate file:KEY.pem` makes one that fits"
+    )
+
+
+def test_a_public_key_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(
+        Ed25519PrivateKey.generate()
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    assert str(refusal_of(path)) == (
+        f"key file: expected an RSA private key in PEM, got a public key ({path})"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\n"])

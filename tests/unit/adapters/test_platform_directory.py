@@ -76,6 +76,16 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ToolchainError) as refusal:
+        load_platform(tmp_path)
+    assert (str(refusal.value), refusal.value.hint) == (
+        f"simulated platform: expected a folder that was made for one, got one without files ({tmp_path})",
+        "name a folder that does not exist yet, and one is made there",
+    )
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
     with pytest.raises(FormatError) as refusal:
         load_platform(tmp_path)
     assert str(refusal.value) == "simulated platform: expected the file root.pem, got none"

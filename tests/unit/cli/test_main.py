@@ -45,6 +45,12 @@ def test_an_unknown_command_is_wrong_use() -> None:
     assert done.stdout == ""
 
 
+def test_the_nearest_command_is_told() -> None:
+    done = casemate("bulid", ".")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "Error: No such command 'bulid'. Did you mean 'build'?"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "shown"),
     [

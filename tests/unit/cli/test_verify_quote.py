@@ -129,7 +129,8 @@ def test_a_simulated_quote_is_refused_where_its_root_is_not_named(
     at = files.index("--simulated-root")
     assert run([*files[:at], *files[at + 2 :], "--mrenclave", MRENCLAVE.hex()]) == 1
     assert capsys.readouterr().err.endswith(
-        "hint: A simulated platform is accepted only where its root is named.\n"
+        "hint: It comes from another platform than one whose root is trusted here; "
+        "a simulated one is accepted only where its own root is named.\n"
     )
 
 
@@ -190,5 +191,7 @@ def test_collateral_that_is_not_json_is_named(files: list[str], capsys: pytest.C
     assert run(files) == 1
     assert capsys.readouterr().err == (
         "error: collateral: expected its JSON form,"
-        " got Object missing required field `pck_crl_issuer_chain`\n"
+        f" got Object missing required field `pck_crl_issuer_chain` ({files[4]})\n"
+        "hint: --collateral takes one JSON document with the certificates, CRLs, TCB info and QE identity of "
+        "the platform; a simulated platform has it as collateral.json\n"
     )

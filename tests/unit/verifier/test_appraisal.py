@@ -90,7 +90,7 @@ ROLES_3 = (
     " (authority)"
 )
 SIGNATURES = "each certificate signed by the next, and the root by itself, got not so: {}"
-STRANGER = "the key of a simulated root ({root_point}), got 04{other_root}"
+STRANGER = "the key of a simulated root ({root_point:.18}…), got 04{other_root:.16}…"
 FORMAT = "what its format allows, got {}"
 JSON_FORM = FORMAT.format("{0}: expected its JSON form, got Object missing required field `{1}`")
 MASK = "fbffffffffffffff0000000000000000"
@@ -122,7 +122,7 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
     ),
     Requirement.PCK_CHAIN_ROOT: (
         lambda w: replace(w, roots=TrustRoots.intel()),
-        "the key of Intel SGX Root CA, got {root_point}",
+        "the key of Intel SGX Root CA, got {root_point:.18}…",
     ),
     Requirement.PCK_CHAIN_ROLES: (
         lambda w: with_pck(w, common_name="Intel SGX PCK Certificat"),
