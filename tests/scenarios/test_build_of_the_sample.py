@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from tests.support.sample_bundle import Conditions, build_sample
 
 from casemate.builder.bundle import Bundle
@@ -87,6 +89,16 @@ def test_the_documents_of_a_bundle_say_the_same(built: tuple[Bundle, dict[str, A
     assert trusted == [(f"file:/enclave{file.path}", file.sha256) for file in bundle.tcb.files]
     assert bundle.deployment.name == "notes"
     assert bundle.signature is None
+
+
+def test_the_bill_of_materials_is_of_the_official_form_and_names_the_distributions(
+    built: tuple[Bundle, dict[str, Any]],
+) -> None:
+    sbom = built[0].sbom.decode()
+
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(sbom) is None
+    names = {one["name"].lower() for one in json.loads(sbom)["components"] if one["type"] == "library"}
+    assert {"flask", "numpy", "cheroot", "cryptography"} <= names
 
 
 def test_every_reason_leads_to_a_file_of_the_image(built: tuple[Bundle, dict[str, Any]]) -> None:

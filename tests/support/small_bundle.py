@@ -20,6 +20,7 @@ from casemate.builder.manifest import LibOs, make_manifest
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values
+from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import enclave_attributes
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
@@ -34,7 +35,19 @@ PAL = (VECTORS / "pal/aligned.so").read_bytes()
 LIBOS = b"libos"
 WORKLOAD = b"""{"version":1,"application":{"interface":"wsgi","target":"notes:app","path":["/app"]},
 "listen":{"host":"0.0.0.0","port":8443,"threads":8},"broker":null,"secrets":[]}"""
-FILES = {"/app/notes.pyc": b"notes", "/etc/hosts": b"hosts", "/etc/casemate/workload.json": WORKLOAD}
+METADATA = b"""Metadata-Version: 2.4
+Name: Zope_Thing
+Version: 1!2.0+local
+License-Expression: MIT OR Apache-2.0
+
+A thing.
+"""
+FILES = {
+    "/opt/python/lib/python3.11/site-packages/Zope_Thing-2.dist-info/METADATA": METADATA,
+    "/app/notes.pyc": b"notes",
+    "/etc/hosts": b"hosts",
+    "/etc/casemate/workload.json": WORKLOAD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +90,14 @@ def small_bundle(path: Path, small: Small | None = None) -> Bundle:
             ),
         )
         record = _record(small, manifest, platform, image.digest)
-        considered = Considered(files=len(contents), size=10, left_out=())
+        tcb = Tcb.of("3.11", contents, Considered(files=len(contents), size=10, left_out=()))
+        metadata = {name: content for name, content in small.files.items() if is_metadata(name)}
         write_files(
             {
                 bundle.manifest_path: manifest,
                 bundle.measurement_path: record.to_bytes(),
-                bundle.tcb_path: Tcb.of("3.11", contents, considered).to_bytes(),
+                bundle.tcb_path: tcb.to_bytes(),
+                bundle.sbom_path: make_sbom("notes", tcb, metadata, small.sources),
                 bundle.reference_values_path: make_reference_values("notes", record, small.sources),
                 bundle.deployment_path: Deployment.of(application).to_bytes(),
             }

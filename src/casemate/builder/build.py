@@ -18,6 +18,7 @@ from casemate.builder.manifest import LibOs, make_manifest
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values
+from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import enclave_attributes
 from casemate.builder.slimming import slim
 from casemate.builder.system_files import HostSystem, system_files
@@ -167,10 +168,16 @@ def _write(
             bundle.reference_values_path: make_reference_values(
                 project.app.name, record, application.sources
             ),
+            bundle.sbom_path: make_sbom(project.app.name, tcb, _metadata(contents), application.sources),
             bundle.deployment_path: Deployment.of(project).to_bytes(),
         }
     )
     return Built(record=record, tcb=tcb)
+
+
+def _metadata(contents: tuple[TrustedContent, ...]) -> dict[str, bytes]:
+    files = (content.file for content in contents)
+    return {file.path: file.read() for file in files if is_metadata(file.path)}
 
 
 def _record(

@@ -107,6 +107,11 @@ class Bundle:
         return self.path / "reference-values.json"
 
     @property
+    def sbom_path(self) -> Path:
+        """The bill of materials."""
+        return self.path / "sbom.cdx.json"
+
+    @property
     def provenance_path(self) -> Path:
         """How the image came about; there after signing."""
         return self.path / "provenance.json"
@@ -135,6 +140,11 @@ class Bundle:
     def reference_values(self) -> bytes:
         """The bytes of the in-toto statement, or of the envelope that holds it."""
         return _read(self.reference_values_path)
+
+    @property
+    def sbom(self) -> bytes:
+        """The bytes of the bill of materials."""
+        return _read(self.sbom_path)
 
     @property
     def provenance(self) -> bytes | None:

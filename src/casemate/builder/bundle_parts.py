@@ -12,6 +12,7 @@ from casemate.builder.image import ImageDocuments
 from casemate.builder.image_contents import ImageHoldings, image_holdings
 from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX, WORKLOAD_CONFIGURATION
 from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.sbom import is_metadata
 from casemate.builder.tcb import Tcb
 from casemate.errors import CasemateError, FormatError, UsageError
 from casemate.formats.deployment import Deployment
@@ -76,6 +77,7 @@ class BundleParts:
         record: ``measurement.json``.
         reference_values: Bytes of ``reference-values.json``.
         statement: What they say; who has signed them has not been looked at.
+        sbom: Bytes of ``sbom.cdx.json``.
         provenance: Bytes of ``provenance.json``; ``None`` before signing.
         deployment: ``deployment.json``.
         image: What the image says of itself.
@@ -94,6 +96,7 @@ class BundleParts:
     reference_values: bytes
     statement: Statement
     provenance: bytes | None
+    sbom: bytes
     deployment: Deployment
     image: ImageDocuments
     holdings: ImageHoldings
@@ -143,10 +146,11 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
     statement = read(
         "reference-values.json", lambda: read_statement(reference_values.value, "reference-values.json")
     )
+    sbom = read("sbom.cdx.json", lambda: bundle.sbom)
     provenance = read("provenance.json", lambda: bundle.provenance)
     deployment = read("deployment.json", lambda: bundle.deployment)
     image = read("image", lambda: _image(bundle))
-    holdings = read("image", lambda: image_holdings(bundle.image, image.value.manifest, _KEPT))
+    holdings = read("image", lambda: image_holdings(bundle.image, image.value.manifest, _is_kept))
     signature = read("app.sig", lambda: bundle.signature)
     sigstruct = read("app.sig", lambda: None if signature.value is None else SigStruct.parse(signature.value))
     paths = read("folder", lambda: _paths(bundle.path))
@@ -163,6 +167,7 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
         reference_values=reference_values.value,
         statement=statement.value,
         provenance=provenance.value,
+        sbom=sbom.value,
         deployment=deployment.value,
         image=image.value,
         holdings=holdings.value,
@@ -170,6 +175,10 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
         sigstruct=sigstruct.value,
         paths=paths.value,
     ), made
+
+
+def _is_kept(path: str) -> bool:
+    return path in _KEPT or is_metadata(path)
 
 
 def _image(bundle: Bundle) -> ImageDocuments:

@@ -33,6 +33,7 @@ from casemate.builder.image import USER, image_labels
 from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX
 from casemate.builder.manifest import LibOs, foreign_settings
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
+from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import EnclaveAttributes, enclave_attributes
 from casemate.errors import CasemateError, KeyUnfitError, RefusedError
 from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope
@@ -49,7 +50,7 @@ _UNSIGNED: Final = "none, as the bundle has none"
 _DOCUMENTS: Final = frozenset(
     {
         *("app.manifest.sgx", "app.sig", "tcb.json", "measurement.json"),
-        *("reference-values.json", "provenance.json", "deployment.json"),
+        *("reference-values.json", "provenance.json", "deployment.json", "sbom.cdx.json"),
         *("image/index.json", "image/oci-layout"),
     }
 )
@@ -131,6 +132,7 @@ def verify_bundle(
         *_signature(parts, key),
         *_reference_values(parts),
         *_envelopes(parts, provenance_key),
+        *_sbom(parts),
         *_deployment(parts),
     )
     signer = parts.record.mrsigner
@@ -422,6 +424,23 @@ def _signed_payload(data: bytes | None, key: RsaPublicKey, part: str) -> bytes |
         return Envelope.parse(data, part).verified(IN_TOTO_TYPE, (key,), part)
     except CasemateError as error:
         return str(error)
+
+
+def _sbom(parts: BundleParts) -> Iterator[BundleCheck]:
+    """The bill of materials is the one that follows from the files of the image."""
+    metadata = {
+        path.removeprefix(ENCLAVE_ROOT): data
+        for path, data in parts.holdings.kept.items()
+        if path.startswith(ENCLAVE_ROOT) and is_metadata(path)
+    }
+    try:
+        sbom = make_sbom(parts.deployment.name, parts.tcb, metadata, parts.statement.predicate.sources)
+        expected = hashlib.sha256(sbom).hexdigest()
+    except CasemateError as error:
+        expected = str(error)
+    yield _same(
+        "sbom.cdx.json", "what follows from the image", expected, hashlib.sha256(parts.sbom).hexdigest()
+    )
 
 
 def _deployment(parts: BundleParts) -> Iterator[BundleCheck]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from casemate.builder.image import ImageLayout
@@ -34,13 +34,15 @@ class ImageHoldings:
     repeated: tuple[str, ...]
 
 
-def image_holdings(layout: ImageLayout, manifest: ImageManifest, keep: Collection[str]) -> ImageHoldings:
+def image_holdings(
+    layout: ImageLayout, manifest: ImageManifest, keep: Callable[[str], bool]
+) -> ImageHoldings:
     """Hash every file of an image.
 
     Args:
         layout: Where the image is.
         manifest: Its manifest.
-        keep: Paths of the files whose bytes are wanted.
+        keep: Whether the bytes of the file at a path are wanted.
 
     Raises:
         FormatError: A blob is not what its descriptor says, or a layer is none that Casemate writes.
@@ -56,6 +58,6 @@ def image_holdings(layout: ImageLayout, manifest: ImageManifest, keep: Collectio
                 repeated.add(entry.path)
             digest = hashlib.sha256(entry.content).hexdigest()
             files[entry.path] = HeldFile(size=len(entry.content), sha256=digest)
-            if entry.path in keep:
+            if keep(entry.path):
                 kept[entry.path] = entry.content
     return ImageHoldings(files=files, kept=kept, repeated=tuple(sorted(repeated)))

@@ -70,6 +70,7 @@ def _documents(given: BundleParts, rebuilt: BundleParts) -> Iterator[BundleCheck
         ("app.manifest.sgx", rebuilt.manifest, given.manifest),
         ("tcb.json", rebuilt.tcb.to_bytes(), given.tcb.to_bytes()),
         ("deployment.json", rebuilt.deployment.to_bytes(), given.deployment.to_bytes()),
+        ("sbom.cdx.json", rebuilt.sbom, given.sbom),
         ("measurement.json", _unsigned_record(rebuilt.record), _unsigned_record(given.record)),
     ):
         yield _same(name, "the same bytes", "the same bytes" if expected == got else "other bytes")

@@ -173,6 +173,7 @@ def damaged_layer(bundle: Bundle) -> None:
 
 
 IMAGE = {"image: digest", "reference-values.json: image"}
+SBOM = "sbom.cdx.json: what follows from the image"
 DERIVED = "provenance.json: what follows from the bundle"
 UNSIGNED = {"reference-values.json: signature", "provenance.json: signature"}
 MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENCLAVE"}
@@ -218,6 +219,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         pytest.param(
             document("tcb.json", lambda it: it["files"].pop()),
             {
+                SBOM,
                 "tcb.json: trusted files that it does not list rightly",
                 "tcb.json: sizes that differ in the image",
                 "app.manifest.sgx: settings that no build writes",
@@ -226,7 +228,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             document("tcb.json", lambda it: it["files"].append(it["files"][0])),
-            {"tcb.json: files that are listed twice"},
+            {"tcb.json: files that are listed twice", SBOM},
             id="file listed twice",
         ),
         pytest.param(
@@ -376,7 +378,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             document("deployment.json", lambda it: it.update(name="payroll")),
-            {"image: name", "image: labels", "reference-values.json: name"},
+            {"image: name", "image: labels", "reference-values.json: name", SBOM},
             id="name of the deployment",
         ),
         pytest.param(
@@ -438,7 +440,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             statement(lambda it: it["predicate"]["sources"].update(python="2.7")),
-            {DERIVED},
+            {DERIVED, SBOM},
             id="sources in the reference values",
         ),
         pytest.param(
@@ -452,6 +454,9 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             id="forged reference values",
         ),
         pytest.param(forged("provenance.json"), {"provenance.json: signature"}, id="forged provenance"),
+        pytest.param(
+            document("sbom.cdx.json", lambda it: it["components"].pop()), {SBOM}, id="bill of materials"
+        ),
         pytest.param(bare, {"reference-values.json: signature"}, id="reference values without a signature"),
         pytest.param(
             lambda it: it.provenance_path.unlink(), {"provenance.json: signature"}, id="no provenance"
