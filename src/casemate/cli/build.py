@@ -58,9 +58,14 @@ def command(
     Without Gramine on this machine the measurement is simulated: the bundle can be
     rehearsed and shown, and holds on no SGX machine.
     """
+    from casemate.builder.bundle import Bundle
+
     if source != "host":
         raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
+    was_signed = Bundle(output).signature_path.is_file()
     built, application = build_bundle(directory, output, python=python, gramine=gramine)
+    if was_signed:
+        click.echo(f"The signature went with the former bundle; sign again: casemate sign {output}", err=True)
     _show(built, application, output, as_json=as_json)
 
 
@@ -252,21 +257,20 @@ def _show(built: Built, application: Application, output: Path, *, as_json: bool
     if as_json:
         click.echo(json.dumps(_document(built, application, output), indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
+    from casemate.cli.shown_checks import show_aligned
 
     record, tcb = built.record, built.tcb
     considered = tcb.considered
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("bundle", str(output))
-    table.add_row("trusted", f"{len(tcb.files):,} files, {_mebibytes(tcb.size)}")
-    table.add_row("instead of", f"{considered.files:,} files, {_mebibytes(considered.size)}")
-    table.add_row("MRENCLAVE", record.mrenclave.hex())
-    table.add_row("measured with", _measured_with(built))
-    table.add_row("image", record.image_digest)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    show_aligned(
+        [
+            ("bundle", str(output)),
+            ("trusted", f"{len(tcb.files):,} files, {_mebibytes(tcb.size)}"),
+            ("instead of", f"{considered.files:,} files, {_mebibytes(considered.size)}"),
+            ("MRENCLAVE", record.mrenclave.hex()),
+            ("measured with", _measured_with(built)),
+            ("image", record.image_digest),
+        ]
+    )
     for question in application.closure.questions:
         click.echo(f"question: {question.where}: {question.question}", err=True)
         click.echo(f"  {question.line}", err=True)

@@ -21,14 +21,13 @@ from casemate.formats.eat import AttestedCertificate
 from casemate.formats.sgx.collateral import Collateral
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.policy import AppraisalPolicy
-from casemate.verifier.result import AttestationResult, Check, Verdict
+from casemate.verifier.result import EVIDENCE_CHECK, AttestationResult, Check, Verdict
 from casemate.verifier.roots import TrustRoots
 
 #: Bytes of a report's free field.
 _REPORT_DATA_SIZE = 64
 _PROFILE = "Interoperable RA-TLS"
-#: Names of the checks that this module adds to those of the quote.
-EVIDENCE_CHECK = "certificate: evidence"
+#: Name of the other check that this module adds to those of the quote.
 KEY_CHECK = "certificate: key that the evidence speaks for"
 
 

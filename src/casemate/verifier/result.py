@@ -140,10 +140,13 @@ def require_affirming(result: AttestationResult) -> None:
     )
 
 
+#: Name of the first check of an RA-TLS certificate.
+EVIDENCE_CHECK = "certificate: evidence"
 _FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
 
 # What to do about the refusals that an honest operator meets.
 _REMEDIES = {
+    EVIDENCE_CHECK: "This is no service of Casemate; name the port on which the workload itself listens.",
     Requirement.POLICY.title: "Say which enclave is meant.",
     Requirement.QUOTE_FORMAT.title: "Give the quote whole and as it was made, in binary.",
     Requirement.PCK_CHAIN_ROOT.title: (

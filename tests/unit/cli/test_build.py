@@ -87,3 +87,33 @@ def test_a_source_that_is_a_link_out_of_the_application_is_refused(
         "hint: build where the application's files are\n"
     )
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.slow
+def test_the_result_is_whole_lines_and_a_signature_that_goes_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    application, bundle = tmp_path / "app", tmp_path / ("long-name" * 12)
+    application.mkdir()
+    (application / "job.py").write_text("print(1)\n")
+    (application / "casemate.toml").write_text(
+        '[app]\nname = "job"\ncommand = ["python", "job.py"]\nrequirements = ""\n'
+    )
+    assert run(["build", str(application), "-o", str(bundle)]) == 0
+    capsys.readouterr()
+    (bundle / "app.sig").touch()
+    assert run(["build", str(application), "-o", str(bundle)]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"bundle         {bundle}"
+    assert [line.split("  ")[0] for line in lines] == [
+        "bundle",
+        "trusted",
+        "instead of",
+        "MRENCLAVE",
+        "measured with",
+        "image",
+    ]
+    assert len(lines[-1]) == len("measured with  sha256:") + 64
+    assert all(line == line.rstrip() for line in lines)
+    assert err.endswith(f"The signature went with the former bundle; sign again: casemate sign {bundle}\n")

@@ -11,10 +11,12 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trustme
 
 from casemate.cli.main import run
 from casemate.formats.reference_values import Digest, Predicate, Sgx, Statement, Subject
@@ -57,10 +59,15 @@ def identity(enclave: SimulatedEnclave) -> Identity:
 
 @pytest.fixture
 def port(identity: Identity, tmp_path: Path) -> Iterator[int]:
+    with serving(server_context(identity, tmp_path)) as port:
+        yield port
+
+
+@contextmanager
+def serving(context: ssl.SSLContext) -> Iterator[int]:
+    """The port of a server with that identity."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = server_context(identity, tmp_path).wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield server.server_address[1]
@@ -135,6 +142,24 @@ def test_a_refused_certificate_is_not_written(
     assert lines[0] == "verdict: contraindicated"
     refused = [line.split() for line in lines if "  refused  " in line]
     assert refused == [["enclave:", "MRENCLAVE", "refused", "77" * 32, "01" * 32]]
+
+
+def test_another_service_is_said_to_be_one(
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with serving(context) as port:
+        options = arguments(tmp_path, platform, enclave)
+        assert run(["verify", "server", f"https://localhost:{port}", *options]) == 1
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: certificate: evidence: expected one quote and its claims, got ")
+    assert hint == (
+        "hint: This is no service of Casemate; name the port on which the workload itself listens."
+    )
 
 
 def test_the_document_has_no_advice_in_it(
