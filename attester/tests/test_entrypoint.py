@@ -47,10 +47,10 @@ def write(folder: Path, broker: Broker | None, *secrets: Secret) -> None:
     (folder / "workload.json").write_bytes(workload.to_bytes())
 
 
-def start(folder: Path) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, program: str = START) -> subprocess.CompletedProcess[str]:
     # FIFO or not, a quote has to depend on report data here, so the broker below takes any.
     return subprocess.run(
-        [sys.executable, "-I", "-B", "-u", "-X", "utf8", "-c", START, str(folder)],
+        [sys.executable, "-I", "-B", "-u", "-X", "utf8", "-c", program, str(folder)],
         capture_output=True,
         text=True,
         check=False,
@@ -110,6 +110,31 @@ def test_a_workload_attests_receives_its_secrets_and_runs(
     ]
     # The report data that was quoted is the one of the session, not what the file held before.
     assert (device / "user_report_data").read_bytes() != bytes(64)
+
+
+def test_waiting_for_a_broker_is_said(tmp_path: Path, device: Path, serve: Any, any_quote: Any) -> None:
+    with serve(any_quote({})) as served:
+        ca = served.broker.ca
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"https://127.0.0.1:{unused.getsockname()[1]}"
+    write(tmp_path, Broker(url=url, ca=ca))
+    impatient = START.replace("temporary=folder", "temporary=folder, sleep=lambda _: None")
+    result = start(tmp_path, impatient)
+    waiting = [line for line in result.stderr.splitlines() if "trying again" in line]
+    assert waiting == [
+        f"casemate: no answer from the broker: trying again in {pause} s ({number} of 6)"
+        for number, pause in enumerate(["0.5", "1", "2", "4", "8"], 2)
+    ]
+    assert result.stderr.splitlines()[-2:] == [
+        (
+            "casemate: error: key broker: expected an answer from the broker whose authority is measured, "
+            f"got Connection refused, 6 times ({url})"
+        ),
+        (
+            "casemate: hint: see that the broker runs and is reachable, and that [broker] url and ca in "
+            "casemate.toml are its own"
+        ),
+    ]
 
 
 def test_no_secret_is_placed_when_one_of_them_does_not_come(

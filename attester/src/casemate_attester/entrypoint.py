@@ -7,6 +7,7 @@ is. Nothing here looks at arguments, and the environment is only written to: bot
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Generator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from casemate_attester.messages import TeePublicKey, WrappedSecret
 from casemate_attester.placement import place_secret
 from casemate_attester.ratls import issue_identity
 from casemate_attester.serving import run_application, server_context
-from casemate_attester.transport import BrokerConnection, pinned_context
+from casemate_attester.transport import PAUSES, BrokerConnection, pinned_context
 from casemate_attester.unwrap import SecretBytes, unwrap
 
 __all__ = ["CONFIGURATION", "Surroundings", "drive", "main"]
@@ -42,6 +43,7 @@ class Surroundings:
         temporary: A tmpfs.
         environment: The environment of the process.
         log: Where the steps are written.
+        sleep: Waits for so many seconds.
     """
 
     configuration: Path = CONFIGURATION
@@ -49,6 +51,7 @@ class Surroundings:
     temporary: Path = Path("/tmp")  # noqa: S108 - a tmpfs in enclave memory, which nobody else can reach
     environment: MutableMapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     log: TextIO = field(default_factory=lambda: sys.stderr)
+    sleep: Callable[[float], None] = time.sleep
 
     def say(self, line: str) -> None:
         """One line to the log."""
@@ -122,7 +125,15 @@ def _provision(
     private_key = ec.generate_private_key(ec.SECP256R1())
     resources = [secret.source for secret in secrets]
     dialogue = exchange(TeePublicKey.from_key(private_key.public_key()), resources)
-    connection = BrokerConnection(broker, pinned_context(Path(broker.ca)))
+
+    def wait(seconds: float) -> None:
+        attempt = PAUSES.index(seconds) + 2
+        around.say(
+            f"no answer from the broker: trying again in {seconds:g} s ({attempt} of {len(PAUSES) + 1})"
+        )
+        around.sleep(seconds)
+
+    connection = BrokerConnection(broker, pinned_context(Path(broker.ca)), pauses=PAUSES, sleep=wait)
     around.say(f"attesting: to {broker.url}")
     wrapped = drive(dialogue, connection.call, quote_for)
     around.say(f"attested: token received, and {len(wrapped)} wrapped secrets")
