@@ -197,10 +197,11 @@ def _nothing_to_start(code: ApplicationCode, modules: tuple[_Module, ...], folde
                     hint=f"add a module wsgi.py with: from {module.name} import {factory}; app = {factory}()",
                 )
     hint = "give the folder in which the application lies"
-    if modules:
+    files = [module.file for module in modules if not module.file.endswith("__init__.py")]
+    if files:
         hint = (
             'put what starts the program below `if __name__ == "__main__":`, or write casemate.toml by hand, '
-            f'with command = ["python", "{modules[0].file}"] in [app]'
+            f'with command = ["python", "{files[0]}"] in [app]'
         )
     return ProjectError(
         "application",
