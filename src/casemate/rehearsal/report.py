@@ -90,8 +90,8 @@ class Report:
             return "it was measured and this image lacks it; use the image of the bundle"
         folder = posixpath.dirname(finding.path)
         if folder in (_SECRETS, *(self.said.secret_folders if self.said is not None else ())):
-            line = f'"{finding.path}" = "kbs:///default/secret/{posixpath.basename(finding.path)}"'
-            return f"it is not in [secrets] of casemate.toml; add {line}"
+            line = f'"{finding.path}" = "kbs:///default/NAME/{posixpath.basename(finding.path)}"'
+            return f"it is not in [secrets] of casemate.toml; add {line}, NAME being that of [app]"
         if finding.path.startswith(_BUILT_FROM):
             return _INCLUDE
         return (

@@ -227,12 +227,15 @@ def failed(printed: str) -> RehearsalError:
             "/run/secrets/api-key",
             (
                 "it is not in [secrets] of casemate.toml; "
-                'add "/run/secrets/api-key" = "kbs:///default/secret/api-key"'
+                'add "/run/secrets/api-key" = "kbs:///default/NAME/api-key", NAME being that of [app]'
             ),
         ),
         (
             "/var/keys/two",
-            'it is not in [secrets] of casemate.toml; add "/var/keys/two" = "kbs:///default/secret/two"',
+            (
+                'it is not in [secrets] of casemate.toml; add "/var/keys/two" = "kbs:///default/NAME/two", '
+                "NAME being that of [app]"
+            ),
         ),
         ("/app/data.csv", "add it to [closure] include in casemate.toml and build again"),
         (
