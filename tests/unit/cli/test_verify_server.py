@@ -63,10 +63,17 @@ def port(identity: Identity, tmp_path: Path) -> Iterator[int]:
         yield port
 
 
+class QuietServer(http.server.ThreadingHTTPServer):
+    """Says nothing of clients that have seen the certificate and go: what is printed is the command's."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass
+
+
 @contextmanager
 def serving(context: ssl.SSLContext) -> Iterator[int]:
     """The port of a server with that identity."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
