@@ -11,8 +11,8 @@ records. Four things are timed in the same process, in turn, and the fastest run
 - `floor`: `hashlib.sha256` over as many bytes as there are records, in pieces of 256 KiB
 
 Goal: `plain / casemate` at least 5. `casemate / floor` says how much is left to gain: SHA-256 is serial, so a
-measurement cannot take less than the floor. Memory is the highest resident size of the process after the first
-measurement by Casemate.
+measurement cannot take less than the floor. Memory is the highest resident size of the process after the
+first measurement by Casemate.
 
 The last line on standard output is JSON; what a person reads goes to standard error.
 """
@@ -88,7 +88,7 @@ def main() -> int:
 
 
 def peak_memory() -> int:
-    """Highest resident size of this program, in bytes; getrusage(2) would count that of who started it, too."""
+    """Highest resident size of this program, in bytes; getrusage(2) would begin with that of its parent."""
     status = Path("/proc/self/status").read_text()
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
