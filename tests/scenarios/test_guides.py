@@ -6,14 +6,12 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.support.console import agree, commands
+from tests.support.console import run_session
 
 from casemate.rehearsal.sandbox import available
 
@@ -53,18 +51,4 @@ def test_the_life_of_a_workload_by_hand(clone: Path) -> None:
     )
     guide = guide.replace("serve broker --tls", f"serve broker --listen 127.0.0.1:{broker} --tls")
     guide = guide.replace("casemate init build/notes", f"casemate init build/notes --port {service}")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for command, written in commands(guide):
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=clone,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        logs = "".join(log.read_text() for log in clone.glob("build/*.log"))
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}{logs}"
-        assert agree(done.stdout.splitlines(), written), f"$ {command}\n{done.stdout}{logs}"
+    assert run_session(guide, clone) >= 10

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.support.console import ANYTHING, agree, commands
+from tests.support.console import ANYTHING, agree, run_session
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,22 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_the_session_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    (tmp_path / "build").mkdir()
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    session = list(commands((ROOT / "README.md").read_text()))
-    assert len(session) >= 5
-    for command, written in session:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}"
-        assert agree(done.stdout.splitlines(), written), f"$ {command}\n{done.stdout}"
+    assert run_session((ROOT / "README.md").read_text(), tmp_path) >= 5
 
 
 def test_a_session_that_prints_something_else_is_noticed() -> None:

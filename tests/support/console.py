@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 ANYTHING = "…"
 
@@ -35,3 +39,33 @@ def agree(printed: list[str], written: list[str]) -> bool:
         r"(?:.*\n)*?" if line.strip() == ANYTHING else re.escape(normalised(line)) + "\n" for line in written
     )
     return re.fullmatch(pattern, "".join(normalised(line) + "\n" for line in printed)) is not None
+
+
+def run_session(document: str, folder: Path, **variables: str) -> int:
+    """Run every command of ``document`` in ``folder`` as if the virtual environment were active.
+
+    Args:
+        document: Its ``console`` blocks are the session.
+        folder: Where a reader would be; what its ``build/*.log`` hold is shown when a command fails.
+        variables: Added to the environment.
+
+    Returns:
+        How many commands there were.
+    """
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    session = list(commands(document))
+    for command, written in session:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=folder,
+            env={**os.environ, "PATH": path, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        logs = "".join(log.read_text() for log in sorted(folder.glob("build/*.log")))
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{logs}"
+        assert agree(done.stdout.splitlines(), written), f"$ {command}\n{done.stdout}{logs}"
+    return len(session)

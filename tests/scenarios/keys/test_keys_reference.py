@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.console import agree, commands
+from tests.support.console import run_session
 from tests.support.softhsm import SoftHsm
 
 from casemate.cli.key_uri import PROVIDERS, UNFIT_SERVICES
@@ -21,25 +18,7 @@ def test_the_examples_run_as_printed(tmp_path: Path) -> None:
     softhsm = SoftHsm.make(tmp_path)
     (tmp_path / "app.manifest.sgx").symlink_to(VECTORS / "defaults/app.manifest.sgx")
     (tmp_path / "libpal.so").symlink_to(VECTORS / "pal/aligned.so")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "SOFTHSM2_CONF": str(softhsm.configuration),
-    }
-    session = list(commands(DOCUMENT))
-    assert len(session) >= 9
-    for command, written in session:
-        done = subprocess.run(
-            ["/bin/sh", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}"
-        assert agree(done.stdout.splitlines(), written), f"$ {command}\n{done.stdout}"
+    assert run_session(DOCUMENT, tmp_path, SOFTHSM2_CONF=str(softhsm.configuration)) >= 9
 
 
 def test_every_kind_of_key_is_described() -> None:
