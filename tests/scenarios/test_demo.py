@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from tests.support.sample_bundle import SMALLEST_RATIO
 
 from casemate.demonstration.summary import complaints
 from casemate.rehearsal.sandbox import available
@@ -42,7 +43,7 @@ def test_everything_is_as_it_should_be(summary: dict[str, Any]) -> None:
 
 def test_the_sample_stays_within_its_trusted_computing_base(summary: dict[str, Any]) -> None:
     assert summary["trusted_files"] <= 1000
-    assert summary["trusted_files"] * 8 <= summary["image_files"]
+    assert summary["trusted_files"] * SMALLEST_RATIO <= summary["image_files"]
     assert summary["trusted_bytes"] < summary["image_bytes"]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.sample_bundle import SMALLEST_RATIO
 
 import casemate_attester
 from casemate.adapters.host_python import compile_modules, describe_interpreter, install_environment
@@ -114,12 +115,7 @@ def test_the_closure_alone_serves_the_application(notes: Notes, tmp_path: Path) 
 
 def test_at_most_a_thousand_files_and_an_eighth_of_all_files(notes: Notes) -> None:
     assert len(notes.closure.files) <= 900  # the rest of the image needs a few dozen
-    assert (
-        notes.closure.considered.files >= 8 * 0.9 * len(notes.closure.files)
-        or not (
-            notes.interpreter.stdlib / "test"  # Debian ships the standard library without its tests
-        ).is_dir()
-    )
+    assert notes.closure.considered.files >= SMALLEST_RATIO * 0.9 * len(notes.closure.files)
 
 
 def test_nothing_is_asked_and_every_chain_of_reasons_ends_at_a_root(notes: Notes) -> None:
