@@ -166,8 +166,8 @@ def test_explain_shows_the_chain_to_a_person(
 def test_explain_says_what_would_take_in_a_file_that_was_left_out(
     built: tuple[Bundle, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(["explain", str(built[0].path), "tkinter"])
+    run(["explain", str(built[0].path), "wave"])
 
     output = capsys.readouterr().out
-    assert "tkinter/__init__.py is not in the image" in output
-    assert output.endswith('[closure]\ninclude = ["module:tkinter"]\n')
+    assert "wave.py is not in the image" in output
+    assert output.endswith('[closure]\ninclude = ["module:wave"]\n')

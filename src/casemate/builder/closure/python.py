@@ -30,6 +30,8 @@ from casemate.errors import ClosureError
 from casemate.project import PROJECT_FILE, ClosureMode, Project
 
 #: Folders of a distribution that are never taken, not even with the whole distribution.
+#: The module that site imports at start, from wherever it finds it.
+_SITE_CUSTOMIZATION = "sitecustomize"
 _TESTS = frozenset({"tests", "test", "__pycache__", "include"})
 
 
@@ -192,19 +194,25 @@ class _Files:
     def _put_path_file(self) -> None:
         """For an interpreter that looks for distributions elsewhere than in ``site-packages``."""
         stdlib = standard_library(self._interpreter.version)
-        text = f'import site\n\nsite.addsitedir("{site_packages(self._interpreter.version)}")\n'
+        text = 'import site\n\nsite.addsitedir(__file__.rpartition("/")[0] + "/site-packages")\n'
         detail = "this interpreter would not look for distributions there"
-        path = f"{stdlib}/sitecustomize.py"
+        path = f"{stdlib}/{_SITE_CUSTOMIZATION}.py"
         reason = Reason(rule=Rule.INTERPRETER, of=self._program, detail=detail)
         self._files[path] = ImageFile(path=path, content=text.encode(), reason=reason)
 
     def _module(self, found: Found, reason: Reason) -> None:
         if found.file is None or (found.kind is Kind.INSIDE and found.name != "os"):
             return
+        if self._is_replaced(found):
+            return
         if found.kind in {Kind.EXTENSION, Kind.BYTECODE} or self._is_readable(found.name):
             self._put(found.path, found.file, reason)
         else:
             self._compile.append((found, reason))
+
+    def _is_replaced(self, found: Found) -> bool:
+        """Whether our own path file stands in the place of the interpreter's."""
+        return found.name == _SITE_CUSTOMIZATION and not self._interpreter.finds_site_packages
 
     def _is_readable(self, name: str) -> bool:
         return any(name == package or name.startswith(f"{package}.") for package in self._readable)
@@ -226,6 +234,7 @@ class _Files:
         if found.file is None or (found.kind is Kind.INSIDE and found.name != "os"):
             return None
         plain = found.kind in {Kind.EXTENSION, Kind.BYTECODE} or self._is_readable(found.name)
+        plain = plain or self._is_replaced(found)
         return found.path if plain else _bytecode_path(found)
 
     def _package_data(self, name: str, found: Found) -> None:

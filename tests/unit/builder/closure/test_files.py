@@ -234,8 +234,18 @@ def test_an_interpreter_that_looks_elsewhere_is_told_where_the_distributions_are
     world.interpreter = dataclasses.replace(world.interpreter, finds_site_packages=False)
     assert (
         world.files()[f"{LIB}/sitecustomize.py"].content
-        == f'import site\n\nsite.addsitedir("{SITE}")\n'.encode()
+        == b'import site\n\nsite.addsitedir(__file__.rpartition("/")[0] + "/site-packages")\n'
     )
+
+
+def test_the_path_file_stands_in_the_place_of_the_interpreter_s_own(world: Any) -> None:
+    world.app({"web.py": "import sitecustomize\napp = 1"})
+    (world.root / "stdlib/sitecustomize.py").write_text("import wave")
+    (world.root / "stdlib/wave.py").write_text("")
+    world.interpreter = dataclasses.replace(world.interpreter, finds_site_packages=False)
+    files = world.files()
+    assert [path for path in files if "sitecustomize" in path] == [f"{LIB}/sitecustomize.py"]
+    assert {file.reason.of for file in files.values()} <= {None, *files}
 
 
 def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entries(
