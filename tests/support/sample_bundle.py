@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Some distributions ship the standard library without its tests, a compiler's files and much else; then there
-#: is less for a closure to leave out.
+#: Some distributions ship the standard library without its tests, a compiler's files and much else; then
+#: there is less for a closure to leave out.
 INTERPRETER_IS_WHOLE = (Path(sysconfig.get_path("stdlib")) / "test" / "test_grammar.py").exists()
 #: The sample may trust one file of so many that interpreter and environment hold.
 SMALLEST_RATIO = 8 if INTERPRETER_IS_WHOLE else 4
