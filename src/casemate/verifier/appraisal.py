@@ -13,7 +13,7 @@ import hashlib
 from datetime import datetime
 
 from casemate.formats.certificates import Certificate
-from casemate.formats.sgx.collateral import Collateral
+from casemate.formats.sgx.collateral import Collateral, QeIdentity, TcbInfo
 from casemate.formats.sgx.quote import Quote
 from casemate.formats.sgx.report import ReportBody
 from casemate.verifier import chains
@@ -67,9 +67,41 @@ def appraise(
     chain = verify_chain(checks, chains.PCK_CHAIN, quote.certification_data, trust_roots)
     if chain is None:
         return _conclude(checks, quote)
-    pck, authority, root = chain
+    pck, _, root = chain
     anchor = trust_roots.find(root.point)
     under_same_root = TrustRoots(roots=tuple(filter(None, (anchor,))))
+    # 4 to 6. What the manufacturer says about this platform and its quoting enclave.
+    tcb_info, qe_identity = _verify_endorsements(checks, endorsements, under_same_root, chain)
+    # 7. Signatures from the PCK down to the enclave's report (QVL 4.1.2.4.12, .13, .16).
+    authentic = authenticate(checks, quote, pck)
+    if authentic is None:
+        return _conclude(checks, quote, anchor)
+    # 8. The level of the quoting enclave (4.1.2.4.15) and of the platform (4.1.2.4.10, .17), and both
+    # together.
+    qe_level = check_quoting_enclave(checks, authentic.qe_report, qe_identity)
+    level = match_level(checks, read_pck(checks, pck), tcb_info)
+    standing = judge_status(checks, level, qe_level, policy)
+    # 9. The enclave is one that may be trusted at all (SDM 3D), and the one that the policy means.
+    check_enclave(checks, authentic.report, policy)
+    compare_with_policy(checks, authentic.report, policy)
+    return _conclude(checks, quote, anchor, authentic, standing)
+
+
+def _verify_endorsements(
+    checks: Checklist,
+    endorsements: Collateral,
+    under_same_root: TrustRoots,
+    chain: tuple[Certificate, ...],
+) -> tuple[TcbInfo | None, QeIdentity | None]:
+    """Steps 4 to 6: TCB info and QE identity, each ``None`` when it is refused.
+
+    Args:
+        checks: The record.
+        endorsements: Intel's collateral for the platform.
+        under_same_root: The root of the platform's chain and no other.
+        chain: Of the quote: PCK, its issuer, root.
+    """
+    pck, authority, root = chain
     # 4. CRLs of the root and of the PCK's issuer, and whom they revoke (QVL VerifyPCKCertificate, 4.1.2.4.6,
     # .7).
     root_crl = verify_crl(checks, chains.ROOT_CRL, endorsements.root_ca_crl, root)
@@ -86,20 +118,7 @@ def appraise(
         checks, chains.QE_CHAIN, endorsements.qe_identity_issuer_chain, under_same_root
     )
     check_revocation(checks, Requirement.QE_SIGNER_REVOKED, qe_signer, root_crl)
-    qe_identity = verify_qe_identity(checks, endorsements, qe_signer)
-    # 7. Signatures from the PCK down to the enclave's report (QVL 4.1.2.4.12, .13, .16).
-    authentic = authenticate(checks, quote, pck)
-    if authentic is None:
-        return _conclude(checks, quote, anchor)
-    # 8. The level of the quoting enclave (4.1.2.4.15) and of the platform (4.1.2.4.10, .17), and both
-    # together.
-    qe_level = check_quoting_enclave(checks, authentic.qe_report, qe_identity)
-    level = match_level(checks, read_pck(checks, pck), tcb_info)
-    standing = judge_status(checks, level, qe_level, policy)
-    # 9. The enclave is one that may be trusted at all (SDM 3D), and the one that the policy means.
-    check_enclave(checks, authentic.report, policy)
-    compare_with_policy(checks, authentic.report, policy)
-    return _conclude(checks, quote, anchor, authentic, standing)
+    return tcb_info, verify_qe_identity(checks, endorsements, qe_signer)
 
 
 def _check_policy(checks: Checklist, policy: AppraisalPolicy) -> None:
