@@ -9,6 +9,7 @@ import sys
 import click
 
 from casemate import __version__
+from casemate.cli.terminal import printable
 
 #: Command name -> its line in the list of commands, in the order of a workload's life. Module
 #: ``casemate.cli.NAME`` defines ``command``; the lines are kept here so that ``--help`` imports none.
@@ -101,12 +102,7 @@ def run(arguments: list[str]) -> int:
 
 def show_error(error: Exception) -> None:
     """``error: …`` and, where there is one, ``hint: …`` on standard error."""
-    click.echo(f"error: {_one_line(str(error))}", err=True)
+    click.echo(f"error: {printable(str(error))}", err=True)
     hint = getattr(error, "hint", None)
     if hint:
-        click.echo(f"hint: {_one_line(hint)}", err=True)
-
-
-def _one_line(text: str) -> str:
-    """``text`` with its control characters escaped: messages quote files that a stranger may have written."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        click.echo(f"hint: {printable(hint)}", err=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from casemate.cli.terminal import printable
+
 if TYPE_CHECKING:
     from casemate.rehearsal.report import Report
     from casemate.rehearsal.run import Rehearsal
@@ -107,15 +109,15 @@ def _show(report: Report) -> None:
     if report.findings and console.is_terminal:
         table = Table("refused", "file", "asked for by", title="Files that the application did not get")
         for finding in report.findings:
-            table.add_row(finding.kind.value, Text(_printable(finding.path)), Text(_printable(finding.asker)))
+            table.add_row(finding.kind.value, Text(printable(finding.path)), Text(printable(finding.asker)))
         console.print(table)
     for finding in () if console.is_terminal else report.findings:
         line = f"refused: {finding.kind.value} {finding.path}, asked for by {finding.asker}"
-        console.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     for remedy in dict.fromkeys(map(report.remedy, report.findings)):
         files = [finding.path for finding in report.findings if report.remedy(finding) == remedy]
         line = f"what to do about {_counted(files)}: {remedy}"
-        console.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(
@@ -131,10 +133,3 @@ def _show(report: Report) -> None:
 def _counted(files: list[str]) -> str:
     """One file by its path, several by the first of them."""
     return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-
-
-def _printable(text: str) -> str:
-    """``text`` without what a terminal would obey: the application chose these names."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
