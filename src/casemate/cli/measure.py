@@ -24,7 +24,7 @@ def command(manifest: Path, pal: Path, *, as_json: bool) -> None:
     every trusted file hashed, as `casemate build` and `casemate sign --output` write it.
     """
     from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, layout_of, measure_layout
-    from casemate.cli.sign import read_file
+    from casemate.cli.reading import read_file
 
     manifest_bytes, image = read_file(manifest), read_file(pal)
     layout = layout_of(manifest_bytes, image)

@@ -77,7 +77,7 @@ class _Trust:
     at: datetime
 
     def endorsements(self) -> Collateral:
-        from casemate.cli.sign import read_file
+        from casemate.cli.reading import read_file
         from casemate.errors import FormatError
         from casemate.formats.sgx.collateral import Collateral
 
@@ -94,7 +94,7 @@ class _Trust:
             ) from error
 
     def roots(self) -> TrustRoots:
-        from casemate.cli.sign import read_file
+        from casemate.cli.reading import read_file
         from casemate.verifier.roots import TrustRoots
 
         return (
@@ -180,7 +180,7 @@ def quote(file: Path, *, trust: _Trust, as_json: bool, everything: bool, **accep
     check has passed, and the exit code 0; otherwise "contraindicated": do not rely on that enclave. A check
     that was refused is shown with what was expected and what was found.
     """
-    from casemate.cli.sign import read_file
+    from casemate.cli.reading import read_file
     from casemate.verifier.appraisal import appraise
     from casemate.verifier.result import require_affirming
 
@@ -281,7 +281,7 @@ def _rebuild(
 
 
 def _public_key(path: Path) -> RsaPublicKey:
-    from casemate.cli.sign import read_file
+    from casemate.cli.reading import read_file
     from casemate.formats.public_key import parse_public_key
 
     return parse_public_key(read_file(path), where=str(path))
@@ -354,7 +354,7 @@ def server(  # noqa: PLR0913 - one argument for each option
     import hashlib
 
     from casemate.adapters.tls_peer import server_certificate
-    from casemate.cli.sign import read_file
+    from casemate.cli.reading import read_file
     from casemate.verifier.ratls import appraise_certificate
     from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
     from casemate.verifier.result import require_affirming
