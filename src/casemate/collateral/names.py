@@ -16,8 +16,6 @@ from casemate.errors import FormatError
 
 #: Versions of Intel's API, and so of TCB info and identities: documents of one are not those of the other.
 API_VERSIONS = (3, 4)
-#: Characters of the address of a CRL.
-MAX_URI = 2048
 
 
 class Tee(Enum):
@@ -62,7 +60,6 @@ class Kind(Enum):
     EVALUATION_NUMBERS = "evaluation-numbers"
     PCK_CRL = "pck-crl"
     ROOT_CRL = "root-crl"
-    CRL = "crl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,22 +131,7 @@ class RootCrlName:
         return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrlName:
-    """A CRL by the address at which Intel publishes it; the document is DER."""
-
-    kind: ClassVar[Kind] = Kind.CRL
-    uri: str
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What a store knows it by, beside its kind."""
-        return (self.uri,)
-
-
-DocumentName: TypeAlias = (
-    TcbInfoName | IdentityName | EvaluationNumbersName | PckCrlName | RootCrlName | CrlName
-)
+DocumentName: TypeAlias = TcbInfoName | IdentityName | EvaluationNumbersName | PckCrlName | RootCrlName
 
 
 def parse_name(kind: str, key: tuple[str, ...]) -> DocumentName:
@@ -183,8 +165,6 @@ def _name(kind: Kind, key: tuple[str, ...]) -> DocumentName:
             name = PckCrlName(authority=CertificateAuthority(key[0]))
         case Kind.ROOT_CRL:
             name = RootCrlName()
-        case Kind.CRL:
-            name = CrlName(uri=key[0][:MAX_URI])
     return name
 
 

@@ -89,11 +89,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformId:
-    """A platform as its quoting enclave names it; hexadecimal, lower case.
+    """A platform as its quoting enclave names it.
 
     Attributes:
-        qe_id: Identifier of the quoting enclave, 1 to 260 characters.
-        pce_id: Provisioning certification enclave, 4 digits.
+        qe_id: Identifier of the quoting enclave, 1 to 260 printable ASCII characters, lower case.
+        pce_id: Provisioning certification enclave, 4 hexadecimal digits, lower case.
     """
 
     qe_id: str
@@ -292,7 +292,7 @@ class CollateralStore(Protocol):
         ...
 
     def put_policy(self, policy: AppraisalPolicy) -> None:
-        """Keep a policy; as a default it takes the place of the family's former default of its type."""
+        """Keep a policy; as a default it takes the place of the family's former default."""
         ...
 
     def policies(self, fmspc: str) -> tuple[AppraisalPolicy, ...]:
