@@ -169,7 +169,7 @@ def vouch_for_evaluation_numbers(body: bytes, issuer_chain: bytes, trust: Trust,
     numbers = _decode(bytes(signed.numbers), _Numbers, what)
     _require(what, "version", "1", str(numbers.version))
     _require(what, "id", tee, numbers.id)
-    highest = max((one.tcb_evaluation_data_number for one in numbers.tcb_numbers), default=0)
+    highest = max((one.tcb_evaluation_data_number for one in numbers.tcb_eval_numbers), default=0)
     window = (max(begins, _date(numbers.issue_date, what)), min(ends, _date(numbers.next_update, what)))
     return _in_time(what, *window, trust, highest)
 
@@ -277,7 +277,7 @@ class _Numbers(msgspec.Struct, frozen=True, rename="camel"):
     version: int
     issue_date: str
     next_update: str
-    tcb_numbers: tuple[_OneNumber, ...]
+    tcb_eval_numbers: tuple[_OneNumber, ...]
 
 
 def _decode(data: bytes, shape: type[_Value], what: str) -> _Value:
