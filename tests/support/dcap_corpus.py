@@ -16,6 +16,7 @@ from casemate.formats.certificates import Certificate
 from casemate.formats.pem import parse_certificates
 from casemate.formats.sgx.collateral import Collateral, TcbStatus
 from casemate.formats.sgx.quote import Quote
+from casemate.formats.sgx.report import ReportBody
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.policy import AppraisalPolicy
 from casemate.verifier.result import AttestationResult
@@ -126,7 +127,7 @@ def every_measurement() -> tuple[Any, ...]:
     """MRENCLAVE of every SGX quote of the corpus."""
     quotes = (CORPUS / "quotes").glob("sgx-*/quote.bin")
     good = CORPUS / "bad" / "00-good" / "quote.bin"
-    return tuple(Quote.parse(path.read_bytes()).report.mrenclave for path in (*quotes, good))
+    return tuple(ReportBody.parse(Quote.parse(path.read_bytes()).body).mrenclave for path in (*quotes, good))
 
 
 def _lines(name: str) -> list[str]:

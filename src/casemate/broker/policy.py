@@ -15,6 +15,7 @@ from casemate.broker.resource import ResourceName
 from casemate.errors import FormatError, RefusedError, ServiceError
 from casemate.formats.sgx.collateral import Collateral, TcbStatus
 from casemate.formats.sgx.quote import Quote
+from casemate.formats.sgx.report import ReportBody
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 from casemate.verifier.result import AttestationResult, Verdict
@@ -145,7 +146,7 @@ class ReferenceAppraiser:
         claim of a build costs as many as were named for that build, whatever else was named.
         """
         try:
-            claimed = Quote.parse(evidence).report.mrenclave
+            claimed = ReportBody.parse(Quote.parse(evidence).body).mrenclave
         except FormatError:
             return self.reference_values[:1]
         return (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.formats.pem import encode_certificates
-from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote, QuoteHeader
+from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote, QuoteHeader, Tee
 from casemate.formats.sgx.report import (
     INIT,
     MODE64BIT,
@@ -65,6 +65,8 @@ class QuotingEnclave:
     def quote(self, report: ReportBody) -> bytes:
         """A quote, version 3, over ``report``."""
         header = QuoteHeader(
+            version=3,
+            tee=Tee.SGX,
             qe_svn=self.body.isvsvn,
             pce_svn=self.pce_svn,
             qe_vendor_id=INTEL_QE_VENDOR_ID,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from casemate.errors import FormatError
 from casemate.formats.certificates import Certificate
 from casemate.formats.sgx.collateral import QeIdentity, QeLevel
 from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote
@@ -40,7 +41,7 @@ class AuthenticEvidence:
 
 def read_quote(checks: Checklist, evidence: bytes) -> Quote | None:
     """The quote, once it is one of Intel's quoting enclave and brings its certificates (4.1.2.4.2)."""
-    quote = checks.read(Requirement.QUOTE_FORMAT, Quote.parse, evidence)
+    quote = checks.read(Requirement.QUOTE_FORMAT, _parse_version_3, evidence)
     if quote is None:
         return None
     vendor = quote.header.qe_vendor_id
@@ -59,6 +60,19 @@ def read_quote(checks: Checklist, evidence: bytes) -> Quote | None:
         ),
     )
     return quote if all(usable) else None
+
+
+def _parse_version_3(data: bytes) -> Quote:
+    quote = Quote.parse(data)
+    if quote.version != 3:
+        raise FormatError(
+            "quote version",
+            expected="3",
+            got=str(quote.version),
+            where="offset 0",
+            hint="Versions 4 and 5, and TDX with them, are not supported yet.",
+        )
+    return quote
 
 
 def authenticate(checks: Checklist, quote: Quote, pck: Certificate) -> AuthenticEvidence | None:
@@ -88,7 +102,7 @@ def authenticate(checks: Checklist, quote: Quote, pck: Certificate) -> Authentic
         by="the attestation key over header and report",
     ):
         return None
-    return AuthenticEvidence(report=quote.report, qe_report=qe_report)
+    return AuthenticEvidence(report=ReportBody.parse(quote.body), qe_report=qe_report)
 
 
 def check_quoting_enclave(
