@@ -275,6 +275,10 @@ class CollateralStore(Protocol):
         """
         ...
 
+    def add_tcb(self, platform: PlatformId, tcb: RawTcb) -> None:
+        """Remember that a platform runs at ``tcb``; does nothing when there is no such platform."""
+        ...
+
     def platforms(self, fmspcs: tuple[str, ...] = ()) -> Iterator[Platform]:
         """The platforms of these families, or all; ordered by id."""
         ...
