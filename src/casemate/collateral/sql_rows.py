@@ -43,8 +43,15 @@ def from_time(moment: datetime) -> int:
 
 
 def to_time(number: int) -> datetime:
-    """What :func:`from_time` made a number of."""
-    return _EPOCH + number * _UNIT
+    """What :func:`from_time` made a number of.
+
+    Raises:
+        FormatError: A year that does not exist.
+    """
+    try:
+        return _EPOCH + number * _UNIT
+    except OverflowError as error:
+        raise FormatError("time", expected="microseconds since 1970", got=str(number)) from error
 
 
 def from_name(name: DocumentName) -> tuple[str, str]:
@@ -143,13 +150,17 @@ def from_registration(registration: Registration) -> tuple[Column, ...]:
 
 def to_registration(row: Row) -> Registration:
     """What :func:`from_registration` made a row of."""
-    qe_id, pce_id, cpu_svn, pce_svn, encrypted_ppid, manifest, state = row
+    qe_id, pce_id, cpu_svn, pce_svn, encrypted_ppid, manifest, number = row
+    try:
+        state = RegistrationState(number)
+    except ValueError as error:
+        raise FormatError("state of a registration", expected="0, 1 or 9", got=str(number)) from error
     return Registration(
         id=PlatformId(qe_id=qe_id, pce_id=pce_id),
         tcb=RawTcb(cpu_svn=cpu_svn, pce_svn=pce_svn),
         encrypted_ppid=encrypted_ppid,
         manifest=manifest,
-        state=RegistrationState(state),
+        state=state,
     )
 
 

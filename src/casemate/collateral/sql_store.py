@@ -47,6 +47,10 @@ from casemate.collateral.store import (
 )
 
 _NO_LEASE = ("", 0)
+_DUE = (
+    "SELECT kind, name, failures FROM document WHERE refresh_at <= ? AND leased_until <= ?"
+    " ORDER BY refresh_at, kind, name LIMIT 1 "
+)
 
 
 class Transaction(Protocol):
@@ -95,8 +99,7 @@ class SqlStore:
     def revision(self) -> int:
         """As in :class:`~casemate.collateral.store.CollateralStore`, like all methods here."""
         with self._database.reading() as transaction:
-            ((number,),) = transaction.execute("SELECT number FROM revision")
-        return int(number)
+            return _revision(transaction)
 
     def get(self, name: DocumentName) -> Entry | None:
         """The entry of this name."""
@@ -105,7 +108,7 @@ class SqlStore:
                 f"SELECT {ENTRY_COLUMNS} FROM document WHERE kind = ? AND name = ?",  # noqa: S608  # constants
                 from_name(name),
             )
-        return to_entry(found[0]) if found else None
+            return to_entry(found[0]) if found else None
 
     def put(self, entry: Entry, *, refresh_at: datetime) -> bool:
         """Keep an entry, unless there is one that takes precedence."""
@@ -146,15 +149,14 @@ class SqlStore:
         """All entries without their bytes."""
         with self._database.reading() as transaction:
             rows = transaction.execute(f"SELECT {LISTED_COLUMNS} FROM document")  # noqa: S608  # constants
-        listed = {entry.name: entry for entry in map(to_listed, rows)}
+            listed = {entry.name: entry for entry in map(to_listed, rows)}
         return tuple(listed[name] for name in _ordered(list(listed)))
 
     def claim_due(self, now: datetime, *, lease_until: datetime) -> Claim | None:
         """Take the entry that is due for the longest time."""
         with self._database.writing() as transaction:
             found = transaction.execute(
-                "SELECT kind, name, failures FROM document WHERE refresh_at <= ? AND leased_until <= ?"
-                f" ORDER BY refresh_at, kind, name LIMIT 1 {self._database.unlocked_row}",
+                _DUE + self._database.unlocked_row,
                 (from_time(now), from_time(now)),
             )
             if not found:
@@ -165,7 +167,7 @@ class SqlStore:
                 "UPDATE document SET lease = ?, leased_until = ? WHERE kind = ? AND name = ?",
                 (lease, from_time(lease_until), kind, name),
             )
-        return Claim(name=to_name(kind, name), failures=failures, lease=lease)
+            return Claim(name=to_name(kind, name), failures=failures, lease=lease)
 
     def postpone(self, claim: Claim, *, refresh_at: datetime, reason: str) -> None:
         """The renewal of a claimed entry has failed."""
@@ -199,7 +201,7 @@ class SqlStore:
             tcbs = transaction.execute(
                 "SELECT cpu_svn, pce_svn, tcbm FROM platform_tcb WHERE qe_id = ? AND pce_id = ?", key
             )
-        return to_platform(found[0], certificates, sorted(tcbs)) if found else None
+            return to_platform(found[0], certificates, sorted(tcbs)) if found else None
 
     def put_platform(self, platform: Platform) -> None:
         """Keep a platform and exactly its certificates."""
@@ -287,7 +289,7 @@ class SqlStore:
         """All policies."""
         with self._database.reading() as transaction:
             rows = transaction.execute(f"SELECT {POLICY_COLUMNS} FROM appraisal_policy")  # noqa: S608  # constants
-        return tuple(map(to_policy, sorted(rows)))
+            return tuple(map(to_policy, sorted(rows)))
 
     def close(self) -> None:
         """Give back the connections."""
@@ -296,7 +298,12 @@ class SqlStore:
 
 def _next_revision(transaction: Transaction) -> int:
     """Count a writing transaction, and keep all others from writing until it ends."""
-    ((number,),) = transaction.execute("UPDATE revision SET number = number + 1 RETURNING number")
+    transaction.execute("UPDATE revision SET number = number + 1")
+    return _revision(transaction)
+
+
+def _revision(transaction: Transaction) -> int:
+    ((number,),) = transaction.execute("SELECT number FROM revision")
     return int(number)
 
 

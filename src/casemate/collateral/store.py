@@ -193,12 +193,14 @@ class AppraisalPolicy:
     Attributes:
         id: SHA-384 of the policy, hexadecimal.
         fmspc: The family that it is for, 12 hexadecimal digits, lower case.
+        type: What it appraises, in the words of whoever keeps it; a family has one default of each type.
         is_default: It is given to whoever asks for the family's policies.
         policy: The policy, a JWT.
     """
 
     id: str
     fmspc: str
+    type: str = ""
     is_default: bool
     policy: str
 
@@ -212,7 +214,7 @@ class CollateralStore(Protocol):
     """
 
     def revision(self) -> int:
-        """A number that has changed when anything was written, by whichever process. Cheap."""
+        """A number that has changed when anything but a lease was written, by whichever process. Cheap."""
         ...
 
     def get(self, name: DocumentName) -> Entry | None:

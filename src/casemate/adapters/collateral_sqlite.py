@@ -1,0 +1,151 @@
+"""SQLite as the store of a collateral service."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import ClassVar, Final
+
+from casemate.collateral.pool import Pool
+from casemate.collateral.sql_rows import Column, Row
+from casemate.collateral.sql_schema import MIGRATIONS, Migration, missing_steps
+from casemate.collateral.sql_store import SqlStore
+from casemate.errors import FormatError, ServiceError
+
+#: ``PRAGMA application_id`` of our files ("CMCO"); ``user_version`` is the layout.
+_APPLICATION_ID: Final = 0x434D434F
+#: Seconds that a writer waits for another one.
+_PATIENCE: Final = 30.0
+
+
+def open_sqlite_store(path: Path, *, migrations: tuple[Migration, ...] = MIGRATIONS) -> SqlStore:
+    """Open the store at ``path``, or make it, readable by its owner only; an older one becomes a newer one.
+
+    Several processes of one machine may have it open. It must not lie on a network file system, where its
+    locks do not hold.
+
+    Args:
+        path: The file; SQLite keeps its journal beside it.
+        migrations: The steps from an empty database to the layout that the store shall have.
+
+    Raises:
+        ServiceError: It is not ours, of a newer layout, or cannot be opened.
+    """
+    try:
+        path.touch(mode=0o600, exist_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    database = _SqliteDatabase(path)
+    try:
+        database.migrate(migrations)
+    except ServiceError:
+        database.close()
+        raise
+    return SqlStore(database)
+
+
+class _Transaction:
+    """Implements :class:`casemate.collateral.sql_store.Transaction`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, values: tuple[Column, ...] = ()) -> list[Row]:
+        with closing(self._connection.execute(statement, values)) as cursor:
+            return cursor.fetchall()
+
+
+class _SqliteDatabase:
+    """Implements :class:`casemate.collateral.sql_store.Database`."""
+
+    #: A writer is alone.
+    unlocked_row: ClassVar[str] = ""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pool = Pool(self._connect, sqlite3.Connection.close)
+
+    @contextmanager
+    def reading(self) -> Iterator[_Transaction]:
+        with self._transaction("BEGIN") as transaction:
+            yield transaction
+
+    @contextmanager
+    def writing(self) -> Iterator[_Transaction]:
+        with self._transaction("BEGIN IMMEDIATE") as transaction:
+            yield transaction
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def migrate(self, migrations: tuple[Migration, ...]) -> None:
+        """Bring the file to the newest layout; each step is a transaction of its own."""
+        while self._migrate_once(migrations):
+            pass
+
+    def _migrate_once(self, migrations: tuple[Migration, ...]) -> bool:
+        with self.writing() as transaction:
+            layout = self._layout(transaction)
+            steps = missing_steps(migrations, layout, where=str(self._path))
+            for statement in steps[0] if steps else ():
+                transaction.execute(statement.format(bytes="BLOB"))
+            if steps:
+                transaction.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                transaction.execute(f"PRAGMA user_version = {layout + 1}")
+        return len(steps) > 1
+
+    def _layout(self, transaction: _Transaction) -> int:
+        ((owner,),) = transaction.execute("PRAGMA application_id")
+        ((layout,),) = transaction.execute("PRAGMA user_version")
+        ((tables,),) = transaction.execute("SELECT count(*) FROM sqlite_master")
+        if tables and owner != _APPLICATION_ID:
+            raise ServiceError(
+                "collateral store",
+                expected="a collateral store",
+                got="another SQLite file",
+                where=str(self._path),
+                hint="name another file with --store",
+            )
+        return int(layout)
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[_Transaction]:
+        try:
+            connection = self._pool.take()
+            try:
+                connection.execute(begin)
+                yield _Transaction(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # What was not committed is undone by closing, whatever state the connection is in.
+                self._pool.discard(connection)
+                raise
+            self._pool.give_back(connection)
+        except (sqlite3.Error, FormatError) as error:
+            raise _unusable(self._path, error) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            # Readers go on while one writes; and what was committed outlives a loss of power.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+
+def _unusable(path: Path, error: Exception) -> ServiceError:
+    return ServiceError(
+        "collateral store",
+        expected="an SQLite file that can be read and written",
+        got=str(error),
+        where=str(path),
+        hint="look at the file, its folder and the free space; what is in it can be fetched again",
+    )
