@@ -12,8 +12,8 @@ from casemate.collateral.names import (
     IdentityName,
     PckCrlName,
     RootCrlName,
-    Tee,
     TcbInfoName,
+    Tee,
     Update,
 )
 from casemate.collateral.store import (

@@ -13,6 +13,18 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from tests.support.postgresql import PostgreSql
+from tests.support.stored_collateral import (
+    LIFE,
+    NAMES,
+    NOW,
+    QE_IDENTITY,
+    TCB_INFO,
+    entry,
+    platform,
+    platform_id,
+    registration,
+)
 
 from casemate.adapters.collateral_postgres import open_postgres_store
 from casemate.adapters.collateral_sqlite import open_sqlite_store
@@ -26,18 +38,6 @@ from casemate.collateral.store import (
     RegistrationState,
 )
 from casemate.errors import ServiceError
-from tests.support.postgresql import PostgreSql
-from tests.support.stored_collateral import (
-    LIFE,
-    NAMES,
-    NOW,
-    QE_IDENTITY,
-    TCB_INFO,
-    entry,
-    platform,
-    platform_id,
-    registration,
-)
 
 #: Opens the same store again, as another process would.
 Open: TypeAlias = Callable[..., CollateralStore]
@@ -119,7 +119,7 @@ def test_documents_come_in_the_order_of_kind_and_key(store: CollateralStore) -> 
     ids=["higher number", "issued later", "the same again", "issued earlier", "lower number", "no number"],
 )
 def test_a_document_is_never_replaced_by_one_of_lower_precedence(
-    store: CollateralStore, number: int | None, begins: datetime, replaces: bool
+    store: CollateralStore, number: int | None, begins: datetime, *, replaces: bool
 ) -> None:
     first, second = entry(), entry(body=b"other", evaluation_number=number, begins=begins)
     assert store.put(first, refresh_at=LATER)
@@ -142,33 +142,23 @@ def test_a_deleted_document_is_gone(store: CollateralStore) -> None:
 
 
 def test_the_revision_changes_with_each_write_and_with_nothing_else(store: CollateralStore) -> None:
+    store.put(entry(QE_IDENTITY), refresh_at=NOW)
+    taken = claim(store)
+    assert taken is not None
+    writes: tuple[Callable[[], object], ...] = (
+        lambda: store.put(entry(), refresh_at=NOW),
+        lambda: store.postpone(taken, refresh_at=LATER, reason="why"),
+        lambda: store.make_due(NOW),
+        lambda: store.put_platform(platform()),
+        lambda: store.register(registration()),
+        lambda: store.put_policy(policy("a")),
+        lambda: store.delete(TCB_INFO),
+    )
     seen = [store.revision()]
-    taken = None
-
-    def write(number: int) -> None:
-        nonlocal taken
-        match number:
-            case 0:
-                store.put(entry(), refresh_at=NOW)
-            case 1:
-                taken = claim(store)
-                assert taken is not None
-                assert store.revision() == seen[-1]
-                store.postpone(taken, refresh_at=LATER, reason="why")
-            case 2:
-                store.make_due(NOW)
-            case 3:
-                store.put_platform(platform())
-            case 4:
-                store.register(registration())
-            case 5:
-                store.put_policy(policy("a"))
-            case 6:
-                store.delete(TCB_INFO)
-
-    for number in range(7):
-        write(number)
+    for write in writes:
+        write()
         seen.append(store.revision())
+        claim(store)
         list(store.entries()), store.listing(), list(store.platforms()), store.all_policies()
         assert store.revision() == seen[-1]
     assert len(set(seen)) == len(seen)
