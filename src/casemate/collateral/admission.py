@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from casemate.collateral.names import (
@@ -91,6 +91,10 @@ class _Seen:
     ppid: bytes
     authority: str
 
+    def __str__(self) -> str:
+        # The PPID names a platform: its beginning is enough to tell two apart.
+        return f"FMSPC {self.fmspc}, PCEID {self.pce_id}, PPID {self.ppid.hex()[:8]}…, {self.authority} CA"
+
 
 def admit_platform(platform: Platform, trust: Trust) -> Platform:
     """The platform with the certificates that were vouched for.
@@ -112,8 +116,7 @@ def admit_platform(platform: Platform, trust: Trust) -> Platform:
         if found != said or tcbm != certificate.tcbm:
             raise RefusedError(
                 "PCK certificate",
-                expected=f"FMSPC {said.fmspc}, PCEID {said.pce_id}, {said.authority} CA, TCB {certificate.tcbm}, "
-                "one PPID in all",
-                got=f"FMSPC {found.fmspc}, PCEID {found.pce_id}, {found.authority} CA, TCB {tcbm}",
+                expected=f"{said}, TCB {certificate.tcbm}",
+                got=f"{found}, TCB {tcbm}",
             )
-    return replace(platform, fetched_at=trust.at)
+    return platform

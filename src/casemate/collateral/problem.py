@@ -12,6 +12,10 @@ from casemate.errors import RefusedError
 from casemate.formats.one_line import one_line
 from casemate_attester.errors import ExplainedError
 
+_END_OF_V3 = (
+    "The Intel PCS API version 3 reached planned EOL. Accordingly, collateral from this API version cannot "
+    "be retrieved any longer."
+)
 #: Characters of a reason in an answer.
 MAX_REASON = 600
 
@@ -25,11 +29,7 @@ class Problem(Enum):
     NO_PATH = (404, "No such path.")
     METHOD = (405, "Method not allowed.")
     TOO_SLOW = (408, "Request timed out.")
-    NO_MORE_V3 = (
-        410,
-        "The Intel PCS API version 3 reached planned EOL. Accordingly, collateral from this API version cannot "
-        "be retrieved any longer.",
-    )
+    NO_MORE_V3 = (410, _END_OF_V3)
     WITHDRAWN = (410, "Intel has withdrawn this document.")
     TOO_LARGE = (413, "Content too large.")
     INTEGRITY = (460, "The integrity of the data can't be verified.")

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
+import msgspec
+
 from casemate.collateral.store import PckCertificate, RawTcb
+from casemate.formats.sgx.collateral import TcbInfo
 
 #: 16 security versions of components, and that of the provisioning certification enclave.
 Svns: TypeAlias = tuple[int, ...]
@@ -47,3 +50,13 @@ def svns_of(tcbm: str) -> Svns:
     """The versions in CPUSVN and PCESVN, 36 hexadecimal digits, PCESVN little-endian."""
     data = bytes.fromhex(tcbm)
     return (*data[:16], int.from_bytes(data[16:18], "little"))
+
+
+class _TcbInfoDocument(msgspec.Struct, frozen=True):
+    tcb_info: msgspec.Raw = msgspec.field(name="tcbInfo")
+
+
+def levels_of(body: bytes) -> tuple[Svns, ...]:
+    """The TCB levels in a TCB info of SGX that was vouched for."""
+    info = TcbInfo.parse(bytes(msgspec.json.decode(body, type=_TcbInfoDocument).tcb_info))
+    return tuple((*level.sgx_components, level.pce_svn) for level in info.levels)
