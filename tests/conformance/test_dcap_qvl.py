@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dcap_qvl
 import pytest
 
-from casemate.formats.sgx.collateral import Collateral, TcbStatus
+from casemate.formats.sgx.collateral import PLATFORM_STATUSES, Collateral, TcbStatus
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.simulator.enclave import SimulatedEnclave
 from casemate.simulator.endorsements import ADVISORY, Revocation, Standing
@@ -39,7 +39,9 @@ def test_simulated_quotes_are_accepted(authority: PckAuthority) -> None:
     assert verified.ppid == platform.sgx_extension.ppid
 
 
-@pytest.mark.parametrize("status", [status for status in TcbStatus if status is not TcbStatus.REVOKED])
+@pytest.mark.parametrize(
+    "status", [status for status in PLATFORM_STATUSES if status is not TcbStatus.REVOKED]
+)
 def test_simulated_statuses_are_understood(status: TcbStatus) -> None:
     platform = SimulatedPlatform.create(NOW, standing=Standing(platform=status))
     verified = judge(platform, quote_of(platform))

@@ -15,7 +15,7 @@ from casemate.errors import FormatError
 from casemate.formats import der
 from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import encode_certificates, parse_certificates
-from casemate.formats.sgx.collateral import Collateral, QeIdentity, TcbInfo
+from casemate.formats.sgx.collateral import Collateral, EnclaveIdentity, TcbInfo
 from casemate.formats.sgx.pck import PckExtension, PlatformConfiguration, SgxType
 from casemate.formats.sgx.quote import Quote
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner, Report, ReportBody, TargetInfo
@@ -40,7 +40,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "quote": (Quote.parse, WORLD.evidence),
     "PCK extension": (PckExtension.parse, PLATFORM.sgx_extension.to_der()),
     "TCB info": (TcbInfo.parse, PLATFORM.collateral.tcb_info),
-    "QE identity": (QeIdentity.parse, PLATFORM.collateral.qe_identity),
+    "QE identity": (EnclaveIdentity.parse, PLATFORM.collateral.qe_identity),
     "collateral": (Collateral.parse_json, PLATFORM.collateral.to_json()),
 }
 

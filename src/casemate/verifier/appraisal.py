@@ -13,7 +13,7 @@ import hashlib
 from datetime import datetime
 
 from casemate.formats.certificates import Certificate
-from casemate.formats.sgx.collateral import Collateral, QeIdentity, TcbInfo
+from casemate.formats.sgx.collateral import Collateral, EnclaveIdentity, TcbInfo
 from casemate.formats.sgx.quote import Quote
 from casemate.formats.sgx.report import ReportBody
 from casemate.verifier import chains
@@ -92,7 +92,7 @@ def _verify_endorsements(
     endorsements: Collateral,
     under_same_root: TrustRoots,
     chain: tuple[Certificate, ...],
-) -> tuple[TcbInfo | None, QeIdentity | None]:
+) -> tuple[TcbInfo | None, EnclaveIdentity | None]:
     """Steps 4 to 6: TCB info and QE identity, each ``None`` when it is refused.
 
     Args:

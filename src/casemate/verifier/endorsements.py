@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from casemate.formats.certificates import Certificate
-from casemate.formats.sgx.collateral import Collateral, QeIdentity, TcbInfo
+from casemate.formats.sgx.collateral import Collateral, EnclaveIdentity, TcbInfo
 from casemate.verifier.checklist import Checklist
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.signatures import raw_signed_by
@@ -37,7 +37,7 @@ def verify_tcb_info(checks: Checklist, collateral: Collateral, signer: Certifica
         _each_once(
             checks,
             Requirement.TCB_INFO_DUPLICATES,
-            [(level.components, level.pce_svn) for level in info.levels],
+            [(level.sgx_components, level.pce_svn) for level in info.levels],
         ),
     )
     return info if all(usable) else None
@@ -45,7 +45,7 @@ def verify_tcb_info(checks: Checklist, collateral: Collateral, signer: Certifica
 
 def verify_qe_identity(
     checks: Checklist, collateral: Collateral, signer: Certificate | None
-) -> QeIdentity | None:
+) -> EnclaveIdentity | None:
     """QE identity, once it is signed and speaks of the quoting enclave of SGX."""
     if signer is None:
         return None
@@ -55,7 +55,7 @@ def verify_qe_identity(
         by=signer.common_name,
     ):
         return None
-    identity = checks.read(Requirement.QE_IDENTITY_FORMAT, QeIdentity.parse, collateral.qe_identity)
+    identity = checks.read(Requirement.QE_IDENTITY_FORMAT, EnclaveIdentity.parse, collateral.qe_identity)
     if identity is None:
         return None
     checks.period(

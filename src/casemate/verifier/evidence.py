@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from casemate.errors import FormatError
 from casemate.formats.certificates import Certificate
-from casemate.formats.sgx.collateral import QeIdentity, QeLevel
+from casemate.formats.sgx.collateral import EnclaveIdentity, IsvLevel
 from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote
 from casemate.formats.sgx.report import (
     DEBUG,
@@ -106,8 +106,8 @@ def authenticate(checks: Checklist, quote: Quote, pck: Certificate) -> Authentic
 
 
 def check_quoting_enclave(
-    checks: Checklist, report: ReportBody, identity: QeIdentity | None
-) -> QeLevel | None:
+    checks: Checklist, report: ReportBody, identity: EnclaveIdentity | None
+) -> IsvLevel | None:
     """The level of the quoting enclave; whether it is the one that the QE identity describes (4.1.2.4.15)."""
     if identity is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casemate.formats.certificates import Certificate
-from casemate.formats.sgx.collateral import QeLevel, TcbInfo, TcbLevel, TcbStatus
+from casemate.formats.sgx.collateral import IsvLevel, TcbInfo, TcbLevel, TcbStatus
 from casemate.formats.sgx.pck import PckExtension
 from casemate.verifier.checklist import Checklist
 from casemate.verifier.policy import AppraisalPolicy
@@ -59,7 +59,7 @@ def match_level(checks: Checklist, platform: PckExtension | None, info: TcbInfo 
     )
     if not (same_family and same_pce):
         return None
-    ordered = sorted(info.levels, key=lambda level: (level.components, level.pce_svn), reverse=True)
+    ordered = sorted(info.levels, key=lambda level: (level.sgx_components, level.pce_svn), reverse=True)
     level = next((level for level in ordered if _reaches(platform, level)), None)
     checks.require(
         Requirement.TCB_LEVEL,
@@ -82,7 +82,7 @@ def converge(platform: TcbStatus, quoting_enclave: TcbStatus) -> TcbStatus:
 
 
 def judge_status(
-    checks: Checklist, level: TcbLevel | None, qe_level: QeLevel | None, policy: AppraisalPolicy
+    checks: Checklist, level: TcbLevel | None, qe_level: IsvLevel | None, policy: AppraisalPolicy
 ) -> Standing | None:
     """The status of both together, and whether the policy accepts it. Revoked is never accepted."""
     if level is None or qe_level is None:
@@ -102,5 +102,5 @@ def judge_status(
 
 def _reaches(platform: PckExtension, level: TcbLevel) -> bool:
     return platform.pce_svn >= level.pce_svn and all(
-        svn >= least for svn, least in zip(platform.components, level.components, strict=True)
+        svn >= least for svn, least in zip(platform.components, level.sgx_components, strict=True)
     )

@@ -19,7 +19,7 @@ import msgspec
 from casemate.errors import FormatError, RefusedError
 from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import encode_certificates, parse_certificates
-from casemate.formats.sgx.collateral import QeIdentity, TcbInfo
+from casemate.formats.sgx.collateral import EnclaveIdentity, TcbInfo
 from casemate.formats.sgx.pck import PckExtension
 from casemate.verifier.chains import (
     CRL_CHAIN,
@@ -145,7 +145,7 @@ def vouch_for_identity(
     begins, ends = _signed(
         signed.enclave_identity, signed.signature, issuer_chain, QE_CHAIN, trust, what=what
     )
-    identity = _read(QeIdentity.parse, bytes(signed.enclave_identity), what)
+    identity = _read(EnclaveIdentity.parse, bytes(signed.enclave_identity), what)
     head = _decode(bytes(signed.enclave_identity), _Head, what)
     _require(what, "id", role, identity.id)
     return _document(what, (begins, identity.issue_date), (ends, identity.next_update), head, trust, number)

@@ -15,7 +15,7 @@ import pytest
 from casemate.broker.audit import check_chain
 from casemate.broker.policy import ReferenceAppraiser
 from casemate.broker.session import SessionLimits
-from casemate.formats.sgx.collateral import Collateral, TcbStatus
+from casemate.formats.sgx.collateral import PLATFORM_STATUSES, Collateral, TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
 from casemate.simulator.endorsements import Revocation, Standing
 from casemate.simulator.platform import SimulatedPlatform
@@ -270,7 +270,7 @@ def test_another_misc_select_is_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "status",
-    [status for status in TcbStatus if status is not TcbStatus.UP_TO_DATE],
+    [status for status in PLATFORM_STATUSES if status is not TcbStatus.UP_TO_DATE],
     ids=lambda status: status.value,
 )
 def test_a_platform_that_is_not_up_to_date_is_refused(bench: Bench, status: TcbStatus) -> None:

@@ -93,6 +93,15 @@ SIGNATURES = "each certificate signed by the next, and the root by itself, got n
 STRANGER = "the key of a simulated root ({root_point:.18}…), got 04{other_root:.16}…"
 FORMAT = "what its format allows, got {}"
 JSON_FORM = FORMAT.format("{0}: expected its JSON form, got Object missing required field `{1}`")
+
+
+def speak_of_tdx(tcb_info: dict[str, Any]) -> None:
+    module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
+    tcb_info.update(id="TDX", tdxModule=module)
+    for level in tcb_info["tcbLevels"]:
+        level["tcb"]["tdxtcbcomponents"] = [{"svn": 0}] * 16
+
+
 MASK = "fbffffffffffffff0000000000000000"
 
 #: The flaw that only this check can see, and its message.
@@ -279,7 +288,7 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
         lambda w: with_signed_tcb_info(w, b"{}"),
         JSON_FORM.format("TCB info", "version"),
     ),
-    Requirement.TCB_INFO_ID: (lambda w: with_tcb_info(w, lambda d: d.update(id="TDX")), "SGX, got TDX"),
+    Requirement.TCB_INFO_ID: (lambda w: with_tcb_info(w, speak_of_tdx), "SGX, got TDX"),
     Requirement.TCB_INFO_TYPE: (lambda w: with_tcb_info(w, lambda d: d.update(tcbType=1)), "0, got 1"),
     Requirement.TCB_INFO_DUPLICATES: (
         lambda w: with_tcb_info(w, lambda d: d["tcbLevels"].append(d["tcbLevels"][0])),
@@ -299,7 +308,7 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
     ),
     Requirement.QE_IDENTITY_FORMAT: (
         lambda w: with_signed_qe_identity(w, b"{}"),
-        JSON_FORM.format("QE identity", "version"),
+        JSON_FORM.format("enclave identity", "version"),
     ),
     Requirement.QE_IDENTITY_ID: (
         lambda w: with_qe_identity(w, lambda d: d.update(id="TD_QE")),
@@ -525,7 +534,8 @@ MORE_FLAWS: dict[str, tuple[Requirement, Callable[[World], World], str]] = {
         ),
         (
             "ConfigurationAndSWHardeningNeeded or ConfigurationNeeded or OutOfDate or"
-            " OutOfDateConfigurationNeeded or SWHardeningNeeded or UpToDate,"
+            " OutOfDateConfigurationNeeded or SWHardeningNeeded or TDRelaunchAdvised or"
+            " TDRelaunchAdvisedConfigurationNeeded or UpToDate,"
             " got Revoked (platform Revoked, quoting enclave UpToDate)"
         ),
     ),

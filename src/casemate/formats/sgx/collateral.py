@@ -1,29 +1,50 @@
-"""What Intel signs about platforms and its quoting enclave: TCB info, QE identity, and all of it together.
+"""What Intel signs about platforms and its own enclaves: TCB info, enclave identity, and all of it together.
 
 Intel SGX and TDX Provisioning Certification Service API, versions 3 and 4: "TCB info" (V2 and V3) and
 "Enclave identity" (V2). :class:`Collateral` is the JSON form that verifiers exchange (Intel's
 ``sgx_ql_qve_collateral_t`` with its fields by name). Unknown members are ignored, because Intel adds some; an
-unknown version or status is refused. Not checked here: signatures, validity, which of the documents belong
-together.
+unknown version, subject or status is refused. Not checked here: signatures, validity, whether a level stands
+twice, which of the documents belong together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from enum import Enum
-from typing import Annotated, TypeVar
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Final, TypeVar
 
 import msgspec
 
 from casemate.errors import FormatError
+from casemate.formats.sgx import intel_json
+from casemate.formats.sgx.intel_json import MAX_COLLATERAL_SIZE, as_shape, date_of, read_json
 
-#: Largest file of collateral that is read, in bytes. Intel's has about 20,000; a CRL may grow.
-MAX_COLLATERAL_SIZE = 4 * 1024 * 1024
+__all__ = [
+    "ISV_STATUSES",
+    "MAX_COLLATERAL_SIZE",
+    "PLATFORM_STATUSES",
+    "Collateral",
+    "EnclaveId",
+    "EnclaveIdentity",
+    "IsvLevel",
+    "TcbInfo",
+    "TcbInfoId",
+    "TcbLevel",
+    "TcbStatus",
+    "TdxModule",
+    "TdxModuleIdentity",
+    "parse_signed",
+]
 
 
 class TcbStatus(Enum):
-    """What Intel says about a TCB level; the value is Intel's word."""
+    """What Intel says about a TCB level, or what follows from several; the value is Intel's word.
+
+    The last two are in none of Intel's documents: they follow when a trust domain was launched before its
+    platform was brought up to date.
+    """
 
     UP_TO_DATE = "UpToDate"
     SW_HARDENING_NEEDED = "SWHardeningNeeded"
@@ -32,10 +53,40 @@ class TcbStatus(Enum):
     OUT_OF_DATE = "OutOfDate"
     OUT_OF_DATE_CONFIGURATION_NEEDED = "OutOfDateConfigurationNeeded"
     REVOKED = "Revoked"
+    TD_RELAUNCH_ADVISED = "TDRelaunchAdvised"
+    TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED = "TDRelaunchAdvisedConfigurationNeeded"
 
 
-#: What a level of the quoting enclave may be; the other statuses speak of platforms.
-QE_STATUSES = (TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED)
+#: What a level of a platform may be: all that TCB info can say.
+PLATFORM_STATUSES: Final = (
+    TcbStatus.UP_TO_DATE,
+    TcbStatus.SW_HARDENING_NEEDED,
+    TcbStatus.CONFIGURATION_NEEDED,
+    TcbStatus.CONFIGURATION_AND_SW_HARDENING_NEEDED,
+    TcbStatus.OUT_OF_DATE,
+    TcbStatus.OUT_OF_DATE_CONFIGURATION_NEEDED,
+    TcbStatus.REVOKED,
+)
+#: What a level of an enclave or of a TDX module may be.
+ISV_STATUSES: Final = (TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE, TcbStatus.REVOKED)
+
+
+class TcbInfoId(StrEnum):
+    """Which technology TCB info is about."""
+
+    SGX = "SGX"
+    TDX = "TDX"
+
+
+class EnclaveId(StrEnum):
+    """Which of Intel's enclaves an identity is about."""
+
+    #: The quoting enclaves of SGX and of TDX.
+    QE = "QE"
+    TD_QE = "TD_QE"
+    #: The enclaves that verify quotes and that appraise them.
+    QVE = "QVE"
+    QAE = "QAE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +94,66 @@ class TcbLevel:
     """One level of a platform's TCB.
 
     Attributes:
-        components: The least security version of each of the 16 components.
+        sgx_components: The least security version of each of the 16 components of CPUSVN.
+        tdx_components: The least security version of each of the 16 components of TEE_TCB_SVN; ``None`` for
+            SGX.
         pce_svn: The least security version of the provisioning certification enclave.
-        status: What Intel says about platforms of this level.
+        tcb_date: What was known until then was mended at this level.
+        status: What Intel says about platforms of this level, one of :data:`PLATFORM_STATUSES`.
         advisory_ids: Intel's security advisories that concern it.
     """
 
-    components: tuple[int, ...]
+    sgx_components: tuple[int, ...]
+    tdx_components: tuple[int, ...] | None = None
     pce_svn: int
+    tcb_date: datetime
     status: TcbStatus
     advisory_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsvLevel:
+    """One level of an enclave or of a TDX module.
+
+    Attributes:
+        isvsvn: The least security version.
+        tcb_date: What was known until then was mended at this level.
+        status: What Intel says about this level, one of :data:`ISV_STATUSES`.
+        advisory_ids: Intel's security advisories that concern it.
+    """
+
+    isvsvn: int
+    tcb_date: datetime
+    status: TcbStatus
+    advisory_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TdxModule:
+    """What a genuine TDX module looks like.
+
+    Attributes:
+        mrsigner: Expected MRSIGNERSEAM, 48 bytes.
+        attributes: Expected SEAMATTRIBUTES under the mask, 8 bytes as they lie.
+        attributes_mask: 8 bytes.
+    """
+
+    mrsigner: bytes
+    attributes: bytes
+    attributes_mask: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TdxModuleIdentity(TdxModule):
+    """What genuine TDX modules of one major version look like, and how each stands.
+
+    Attributes:
+        id: ``TDX_`` and the major version, the second byte of TEE_TCB_SVN, in hexadecimal.
+        levels: The levels, as they stand in the document.
+    """
+
+    id: str
+    levels: tuple[IsvLevel, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +161,29 @@ class TcbInfo:
     """TCB info of one family of platforms.
 
     Attributes:
-        id: ``SGX`` or ``TDX``; version 2 has none and speaks of SGX.
+        id: What it is about; version 2 does not say it and speaks of SGX.
         version: 2 or 3.
         issue_date: From when it is valid.
         next_update: Until when it is valid.
         fmspc: The family, 6 bytes.
         pce_id: The provisioning certification enclave, 2 bytes.
         tcb_type: How levels are compared.
+        tcb_evaluation_data_number: Grows with each of Intel's TCB recoveries.
+        tdx_module: TDX modules of major version 0; ``None`` for SGX.
+        tdx_module_identities: TDX modules of later versions; empty for SGX.
         levels: The levels, as they stand in the document.
     """
 
-    id: str
+    id: TcbInfoId
     version: int
     issue_date: datetime
     next_update: datetime
     fmspc: bytes
     pce_id: bytes
     tcb_type: int
+    tcb_evaluation_data_number: int
+    tdx_module: TdxModule | None = None
+    tdx_module_identities: tuple[TdxModuleIdentity, ...] = ()
     levels: tuple[TcbLevel, ...]
 
     @classmethod
@@ -84,39 +191,32 @@ class TcbInfo:
         """Read the JSON that Intel signed.
 
         Raises:
-            FormatError: Not JSON, another version than 2 or 3, a member is missing or malformed, or an
-                unknown status.
+            FormatError: Not JSON that is read strictly, another version than 2 or 3, neither about SGX nor
+                TDX, a member is missing or malformed, or an unknown status.
         """
-        where = "TCB info"
-        version = _decode(data, _Versioned, where).version
-        if version == 3:
-            third = _decode(data, _TcbInfoV3, where)
-            levels = [(tuple(c.svn for c in level.tcb.sgxtcbcomponents), level) for level in third.tcb_levels]
-            return _tcb_info(third, third.id, tuple(_tcb_level(svns, level) for svns, level in levels))
+        value = read_json(data, _TCB_INFO)
+        version = as_shape(value, intel_json.Versioned, _TCB_INFO).version
         if version == 2:
-            second = _decode(data, _TcbInfoV2, where)
-            flat = [(msgspec.structs.astuple(level.tcb)[1:], level) for level in second.tcb_levels]
-            return _tcb_info(second, "SGX", tuple(_tcb_level(svns, level) for svns, level in flat))
-        raise FormatError("TCB info version", expected="2 or 3", got=str(version))
+            return _tcb_info_v2(value)
+        if version != 3:
+            raise FormatError("TCB info version", expected="2 or 3", got=str(version))
+        subject = as_shape(value, intel_json.Identified, _TCB_INFO).id
+        match _named(TcbInfoId, subject, "TCB info id", _TCB_INFO):
+            case TcbInfoId.SGX:
+                return _sgx_tcb_info_v3(value)
+            case TcbInfoId.TDX:
+                return _tdx_tcb_info_v3(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QeLevel:
-    """One level of the quoting enclave: its least ISVSVN, and what Intel says about it."""
-
-    isvsvn: int
-    status: TcbStatus
-    advisory_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QeIdentity:
-    """What a genuine quoting enclave looks like.
+class EnclaveIdentity:
+    """What a genuine enclave of Intel looks like, and how each of its versions stands.
 
     Attributes:
-        id: ``QE`` for the quoting enclave of SGX.
+        id: Which enclave.
         issue_date: From when it is valid.
         next_update: Until when it is valid.
+        tcb_evaluation_data_number: Grows with each of Intel's TCB recoveries.
         misc_select: Expected MISCSELECT under its mask, 4 bytes.
         misc_select_mask: 4 bytes.
         attributes: Expected ATTRIBUTES under its mask, 16 bytes.
@@ -126,48 +226,44 @@ class QeIdentity:
         levels: The levels, as they stand in the document.
     """
 
-    id: str
+    id: EnclaveId
     issue_date: datetime
     next_update: datetime
+    tcb_evaluation_data_number: int
     misc_select: bytes
     misc_select_mask: bytes
     attributes: bytes
     attributes_mask: bytes
     mrsigner: bytes
     isvprodid: int
-    levels: tuple[QeLevel, ...]
+    levels: tuple[IsvLevel, ...]
 
     @classmethod
-    def parse(cls, data: bytes) -> QeIdentity:
+    def parse(cls, data: bytes) -> EnclaveIdentity:
         """Read the JSON that Intel signed.
 
         Raises:
-            FormatError: Not JSON, another version than 2, a member is missing or malformed, or a status that
-                enclaves do not have.
+            FormatError: Not JSON that is read strictly, another version than 2, an unknown enclave, a member
+                is missing or malformed, or a status that enclaves do not have.
         """
-        where = "QE identity"
-        version = _decode(data, _Versioned, where).version
+        where = "enclave identity"
+        value = read_json(data, where)
+        version = as_shape(value, intel_json.Versioned, where).version
         if version != 2:
-            raise FormatError("QE identity version", expected="2", got=str(version))
-        read = _decode(data, _QeIdentityV2, where)
+            raise FormatError("enclave identity version", expected="2", got=str(version))
+        read = as_shape(value, intel_json.EnclaveIdentityV2, where)
         return cls(
-            id=read.id,
-            issue_date=_date(read.issue_date, where),
-            next_update=_date(read.next_update, where),
+            id=_named(EnclaveId, read.id, "enclave identity id", where),
+            issue_date=date_of(read.issue_date, where),
+            next_update=date_of(read.next_update, where),
+            tcb_evaluation_data_number=read.tcb_evaluation_data_number,
             misc_select=bytes.fromhex(read.miscselect),
             misc_select_mask=bytes.fromhex(read.miscselect_mask),
             attributes=bytes.fromhex(read.attributes),
             attributes_mask=bytes.fromhex(read.attributes_mask),
             mrsigner=bytes.fromhex(read.mrsigner),
             isvprodid=read.isvprodid,
-            levels=tuple(
-                QeLevel(
-                    isvsvn=level.tcb.isvsvn,
-                    status=_status(level.tcb_status, QE_STATUSES, where),
-                    advisory_ids=level.advisory_ids,
-                )
-                for level in read.tcb_levels
-            ),
+            levels=_isv_levels(read.tcb_levels, where),
         )
 
 
@@ -204,11 +300,7 @@ class Collateral:
         Raises:
             FormatError: Not that JSON, or more than :data:`MAX_COLLATERAL_SIZE` bytes.
         """
-        if len(data) > MAX_COLLATERAL_SIZE:
-            raise FormatError(
-                "collateral", expected=f"at most {MAX_COLLATERAL_SIZE} bytes", got=f"{len(data)} bytes"
-            )
-        read = _decode(data, _CollateralJson, "collateral")
+        read = as_shape(read_json(data, "collateral"), intel_json.CollateralJson, "collateral")
         values = msgspec.structs.asdict(read)
         return cls(
             **{
@@ -228,137 +320,128 @@ class Collateral:
 
 _IN_HEXADECIMAL = frozenset({"root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature"})
 
-# The foreign JSON, as Intel and the exchanged form spell it.
-_Byte = Annotated[int, msgspec.Meta(ge=0, le=0xFF)]
-_UInt16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
-_Hex = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-fA-F]{2})*\Z")]
-_Hex2 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{4}\Z")]
-_Hex4 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{8}\Z")]
-_Hex6 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{12}\Z")]
-_Hex16 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{32}\Z")]
-_Hex32 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
-_Hex64 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{128}\Z")]
+
+def parse_signed(data: bytes, member: str) -> tuple[bytes, bytes]:
+    """What Intel's service answers with: a document and its signature.
+
+    Args:
+        data: ``{"tcbInfo":…,"signature":"…"}``, or with ``enclaveIdentity`` in the place of ``tcbInfo``.
+        member: The name of the document in it.
+
+    Returns:
+        The signed bytes, unchanged, and the signature over them: r and s, 64 bytes.
+
+    Raises:
+        FormatError: Not JSON that is read strictly, or a member is missing or malformed.
+    """
+    # Strictly first: only where no key comes twice do both readings mean the same member.
+    signature = as_shape(read_json(data, member), intel_json.Signed, member).signature
+    return intel_json.raw_member(data, member), bytes.fromhex(signature)
 
 
-class _Versioned(msgspec.Struct, frozen=True):
-    version: int
+_TCB_INFO = "TCB info"
+_Id = TypeVar("_Id", TcbInfoId, EnclaveId)
 
 
-class _ComponentV3(msgspec.Struct, frozen=True):
-    svn: _Byte
+def _tcb_info_v2(value: object) -> TcbInfo:
+    read = as_shape(value, intel_json.TcbInfoV2, _TCB_INFO)
+    # The first member is PCESVN; the components follow in their order.
+    flat = [(level, *msgspec.structs.astuple(level.tcb)) for level in read.tcb_levels]
+    levels = tuple(_tcb_level(level, tuple(sgx), None, pce_svn) for level, pce_svn, *sgx in flat)
+    return _tcb_info(read, TcbInfoId.SGX, levels)
 
 
-class _TcbV3(msgspec.Struct, frozen=True):
-    sgxtcbcomponents: Annotated[tuple[_ComponentV3, ...], msgspec.Meta(min_length=16, max_length=16)]
-    pcesvn: _UInt16
+def _sgx_tcb_info_v3(value: object) -> TcbInfo:
+    read = as_shape(value, intel_json.SgxTcbInfoV3, _TCB_INFO)
+    levels = tuple(
+        _tcb_level(level, tuple(c.svn for c in level.tcb.sgxtcbcomponents), None, level.tcb.pcesvn)
+        for level in read.tcb_levels
+    )
+    return _tcb_info(read, TcbInfoId.SGX, levels)
 
 
-_TcbV2 = msgspec.defstruct(
-    "_TcbV2",
-    [("pcesvn", _UInt16), *((f"sgxtcbcomp{number:02}svn", _Byte) for number in range(1, 17))],
-    frozen=True,
-)
+def _tdx_tcb_info_v3(value: object) -> TcbInfo:
+    read = as_shape(value, intel_json.TdxTcbInfoV3, _TCB_INFO)
+    levels = tuple(
+        _tcb_level(
+            level,
+            tuple(c.svn for c in level.tcb.sgxtcbcomponents),
+            tuple(c.svn for c in level.tcb.tdxtcbcomponents),
+            level.tcb.pcesvn,
+        )
+        for level in read.tcb_levels
+    )
+    module = read.tdx_module
+    return _tcb_info(
+        read,
+        TcbInfoId.TDX,
+        levels,
+        module=TdxModule(
+            mrsigner=bytes.fromhex(module.mrsigner),
+            attributes=bytes.fromhex(module.attributes),
+            attributes_mask=bytes.fromhex(module.attributes_mask),
+        ),
+        identities=tuple(
+            TdxModuleIdentity(
+                mrsigner=bytes.fromhex(identity.mrsigner),
+                attributes=bytes.fromhex(identity.attributes),
+                attributes_mask=bytes.fromhex(identity.attributes_mask),
+                id=identity.id,
+                levels=_isv_levels(identity.tcb_levels, _TCB_INFO),
+            )
+            for identity in read.tdx_module_identities
+        ),
+    )
 
 
-class _LevelV3(msgspec.Struct, frozen=True, rename="camel"):
-    tcb: _TcbV3
-    tcb_status: str
-    advisory_ids: tuple[str, ...] = msgspec.field(name="advisoryIDs", default=())
-
-
-class _LevelV2(msgspec.Struct, frozen=True, rename="camel"):
-    tcb: _TcbV2  # type: ignore[valid-type]  # a struct made from a table of 16 names
-    tcb_status: str
-    advisory_ids: tuple[str, ...] = msgspec.field(name="advisoryIDs", default=())
-
-
-class _TcbInfoBase(msgspec.Struct, frozen=True, rename="camel"):
-    version: int
-    issue_date: str
-    next_update: str
-    fmspc: _Hex6
-    pce_id: _Hex2
-    tcb_type: int
-
-
-class _TcbInfoV2(_TcbInfoBase, frozen=True, kw_only=True, rename="camel"):
-    tcb_levels: tuple[_LevelV2, ...]
-
-
-class _TcbInfoV3(_TcbInfoBase, frozen=True, kw_only=True, rename="camel"):
-    id: str
-    tcb_levels: tuple[_LevelV3, ...]
-
-
-class _QeTcb(msgspec.Struct, frozen=True, rename="camel"):
-    isvsvn: _UInt16
-
-
-class _QeLevelV2(msgspec.Struct, frozen=True, rename="camel"):
-    tcb: _QeTcb
-    tcb_status: str
-    advisory_ids: tuple[str, ...] = msgspec.field(name="advisoryIDs", default=())
-
-
-class _QeIdentityV2(msgspec.Struct, frozen=True, rename="camel"):
-    id: str
-    issue_date: str
-    next_update: str
-    miscselect: _Hex4
-    miscselect_mask: _Hex4
-    attributes: _Hex16
-    attributes_mask: _Hex16
-    mrsigner: _Hex32
-    isvprodid: _UInt16
-    tcb_levels: tuple[_QeLevelV2, ...]
-
-
-class _CollateralJson(msgspec.Struct, frozen=True):
-    pck_crl_issuer_chain: str
-    root_ca_crl: _Hex
-    pck_crl: _Hex
-    tcb_info_issuer_chain: str
-    tcb_info: str
-    tcb_info_signature: _Hex64
-    qe_identity_issuer_chain: str
-    qe_identity: str
-    qe_identity_signature: _Hex64
-
-
-_Struct = TypeVar("_Struct", bound=msgspec.Struct)
-
-
-def _decode(data: bytes, shape: type[_Struct], where: str) -> _Struct:
-    try:
-        return msgspec.json.decode(data, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(where, expected="its JSON form", got=str(error)) from error
-
-
-def _tcb_info(read: _TcbInfoBase, tee: str, levels: tuple[TcbLevel, ...]) -> TcbInfo:
-    where = "TCB info"
+def _tcb_info(
+    read: intel_json.TcbInfoBase,
+    subject: TcbInfoId,
+    levels: tuple[TcbLevel, ...],
+    module: TdxModule | None = None,
+    identities: tuple[TdxModuleIdentity, ...] = (),
+) -> TcbInfo:
     return TcbInfo(
-        id=tee,
+        id=subject,
         version=read.version,
-        issue_date=_date(read.issue_date, where),
-        next_update=_date(read.next_update, where),
+        issue_date=date_of(read.issue_date, _TCB_INFO),
+        next_update=date_of(read.next_update, _TCB_INFO),
         fmspc=bytes.fromhex(read.fmspc),
         pce_id=bytes.fromhex(read.pce_id),
         tcb_type=read.tcb_type,
+        tcb_evaluation_data_number=read.tcb_evaluation_data_number,
+        tdx_module=module,
+        tdx_module_identities=identities,
         levels=levels,
     )
 
 
-def _tcb_level(components: tuple[int, ...], level: _LevelV2 | _LevelV3) -> TcbLevel:
+def _tcb_level(
+    level: intel_json.Level, sgx: tuple[int, ...], tdx: tuple[int, ...] | None, pce_svn: int
+) -> TcbLevel:
     return TcbLevel(
-        components=components,
-        pce_svn=level.tcb.pcesvn,
-        status=_status(level.tcb_status, tuple(TcbStatus), "TCB info"),
+        sgx_components=sgx,
+        tdx_components=tdx,
+        pce_svn=pce_svn,
+        tcb_date=date_of(level.tcb_date, _TCB_INFO),
+        status=_status(level.tcb_status, PLATFORM_STATUSES, _TCB_INFO),
         advisory_ids=level.advisory_ids,
     )
 
 
-def _status(word: str, allowed: tuple[TcbStatus, ...], where: str) -> TcbStatus:
+def _isv_levels(levels: Sequence[intel_json.IsvLevelV2], where: str) -> tuple[IsvLevel, ...]:
+    return tuple(
+        IsvLevel(
+            isvsvn=level.tcb.isvsvn,
+            tcb_date=date_of(level.tcb_date, where),
+            status=_status(level.tcb_status, ISV_STATUSES, where),
+            advisory_ids=level.advisory_ids,
+        )
+        for level in levels
+    )
+
+
+def _status(word: str, allowed: Sequence[TcbStatus], where: str) -> TcbStatus:
     for status in allowed:
         if status.value == word:
             return status
@@ -370,9 +453,8 @@ def _status(word: str, allowed: tuple[TcbStatus, ...], where: str) -> TcbStatus:
     )
 
 
-def _date(text: str, where: str) -> datetime:
-    """A date as Intel writes it: ``2025-06-04T00:16:12Z``."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise FormatError("date", expected="YYYY-MM-DDThh:mm:ssZ", got=text, where=where) from error
+def _named(kind: type[_Id], word: str, subject: str, where: str) -> _Id:
+    for name in kind:
+        if name.value == word:
+            return name
+    raise FormatError(subject, expected=" or ".join(kind), got=word, where=where)
