@@ -15,10 +15,20 @@ from casemate.errors import FormatError
 from casemate.formats import der
 from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import encode_certificates, parse_certificates
-from casemate.formats.sgx.collateral import Collateral, EnclaveIdentity, TcbInfo
+from casemate.formats.sgx.collateral import Collateral, EnclaveIdentity, TcbInfo, parse_signed
 from casemate.formats.sgx.pck import PckExtension, PlatformConfiguration, SgxType
-from casemate.formats.sgx.quote import Quote
+from casemate.formats.sgx.quote import (
+    SGX_REPORT,
+    TD_REPORT_10,
+    TD_REPORT_15,
+    TD_REPORT_15_EX,
+    Quote,
+    QuoteHeader,
+    Tee,
+    body_descriptor,
+)
 from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner, Report, ReportBody, TargetInfo
+from casemate.formats.sgx.td_report import TdAttributes, TdReport, TdReportExtension
 from casemate.verifier.result import Verdict
 
 WORLD = good_world()
@@ -38,9 +48,14 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "report": (Report.parse, bytes(432)),
     "target information": (TargetInfo.parse, bytes(512)),
     "quote": (Quote.parse, WORLD.evidence),
+    "TD report": (TdReport.parse, bytes(648)),
+    "signed document": (
+        lambda data: parse_signed(data, "tcbInfo"),
+        b'{"tcbInfo":' + PLATFORM.collateral.tcb_info + b',"signature":"' + b"00" * 64 + b'"}',
+    ),
     "PCK extension": (PckExtension.parse, PLATFORM.sgx_extension.to_der()),
     "TCB info": (TcbInfo.parse, PLATFORM.collateral.tcb_info),
-    "QE identity": (EnclaveIdentity.parse, PLATFORM.collateral.qe_identity),
+    "enclave identity": (EnclaveIdentity.parse, PLATFORM.collateral.qe_identity),
     "collateral": (Collateral.parse_json, PLATFORM.collateral.to_json()),
 }
 
@@ -108,9 +123,50 @@ configurations = st.builds(
     cached_keys=st.booleans(),
     smt_enabled=st.booleans(),
 )
+#: Version, TEE, kind of the body and its size, for each form of quotes.
+FORMS = (
+    (3, Tee.SGX, SGX_REPORT, 384),
+    (4, Tee.SGX, SGX_REPORT, 384),
+    (4, Tee.TDX, TD_REPORT_10, 584),
+    (5, Tee.SGX, SGX_REPORT, 384),
+    (5, Tee.TDX, TD_REPORT_10, 584),
+    (5, Tee.TDX, TD_REPORT_15, 648),
+    (5, Tee.TDX, TD_REPORT_15_EX, 885),
+)
+
+
+@st.composite
+def signed_stretches(draw: st.DrawFn) -> bytes:
+    version, tee, body_type, size = draw(st.sampled_from(FORMS))
+    svns: dict[str, st.SearchStrategy[int]] = {"qe_svn": uint16, "pce_svn": uint16} if version == 3 else {}
+    headers = st.builds(
+        QuoteHeader,
+        version=st.just(version),
+        tee=st.just(tee),
+        qe_vendor_id=of(16),
+        user_data=of(20),
+        **svns,
+    )
+    return draw(headers).to_bytes() + body_descriptor(version, body_type) + draw(of(size))
+
+
+td_extensions = st.builds(
+    TdReportExtension,
+    vmid=st.integers(0, 255),
+    td_id=of(32),
+    dev_info=of(48),
+    init_service_td_hash=of(48),
+    init_service_td_attributes=of(8),
+    init_cpu_svn=of(16),
+    init_tee_tcb_svn=of(16),
+    init_tee_fmspc=of(12),
+    cur_service_td_hash=of(48),
+    cur_service_td_attributes=of(8),
+)
+td_reports = of(584).map(TdReport.parse)
 quotes = st.builds(
     Quote,
-    signed=of(384).map(lambda report: WORLD.evidence[:48] + report),
+    signed=signed_stretches(),
     signature=of(64),
     attestation_key=of(64),
     qe_report=of(384),
@@ -151,7 +207,33 @@ def test_pck_extensions_come_back(
 @given(quote=quotes)
 def test_quotes_come_back(quote: Quote) -> None:
     assert Quote.parse(quote.to_bytes()) == quote
-    assert quote.header.to_bytes() + quote.report.to_bytes() == quote.signed
+    descriptor = body_descriptor(quote.version, quote.body_type)
+    assert quote.header.to_bytes() + descriptor + quote.report.to_bytes() == quote.signed
+    assert quote.report.to_bytes() == quote.body
+
+
+@given(quote=quotes, data=st.data())
+@settings(max_examples=300)
+def test_every_byte_of_a_quote_that_is_read_belongs_to_a_field(quote: Quote, data: st.DataObject) -> None:
+    changed = data.draw(damaged(quote.to_bytes()))
+    with contextlib.suppress(FormatError):
+        assert Quote.parse(changed).to_bytes() == changed
+
+
+@given(
+    report=td_reports,
+    svn=of(16),
+    service_td=of(48),
+    extension=td_extensions,
+    attributes=st.integers(0, 2**64 - 1),
+)
+def test_td_reports_come_back(
+    report: TdReport, svn: bytes, service_td: bytes, extension: TdReportExtension, attributes: int
+) -> None:
+    of_10 = replace(report, td_attributes=TdAttributes(attributes))
+    of_15 = replace(of_10, tee_tcb_svn2=svn, mr_service_td=service_td)
+    for form in (of_10, of_15, replace(of_15, extension=extension)):
+        assert TdReport.parse(form.to_bytes()) == form
 
 
 @given(chain=st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=4).map(tuple))

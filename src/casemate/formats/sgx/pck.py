@@ -72,6 +72,21 @@ class PckExtension:
     platform_instance_id: bytes | None = None
     configuration: PlatformConfiguration | None = None
 
+    @property
+    def dynamic_platform(self) -> bool | None:
+        """Whether packages may be added; ``None`` where the certificate does not say."""
+        return self.configuration.dynamic_platform if self.configuration else None
+
+    @property
+    def cached_keys(self) -> bool | None:
+        """Whether Intel keeps the platform's root keys; ``None`` where the certificate does not say."""
+        return self.configuration.cached_keys if self.configuration else None
+
+    @property
+    def smt_enabled(self) -> bool | None:
+        """Whether simultaneous multithreading is on; ``None`` where the certificate does not say."""
+        return self.configuration.smt_enabled if self.configuration else None
+
     @classmethod
     def parse(cls, data: bytes) -> PckExtension:
         """Read the content of the extension.

@@ -124,3 +124,16 @@ def test_a_field_with_its_last_part_cut_is_refused(number: int, message: str) ->
 @pytest.mark.parametrize("extension", [PROCESSOR, PLATFORM], ids=["processor CA", "platform CA"])
 def test_both_forms_are_read(extension: PckExtension) -> None:
     assert PckExtension.parse(extension.to_der()) == extension
+
+
+@pytest.mark.parametrize("values", [(True, False, True), (False, True, False)])
+def test_flags_are_those_of_the_configuration(values: tuple[bool, bool, bool]) -> None:
+    dynamic, cached, smt = values
+    configuration = PlatformConfiguration(dynamic_platform=dynamic, cached_keys=cached, smt_enabled=smt)
+    extension = PckExtension.parse(replace(PLATFORM, configuration=configuration).to_der())
+    assert (extension.dynamic_platform, extension.cached_keys, extension.smt_enabled) == values
+
+
+def test_the_processor_ca_says_nothing_of_flags() -> None:
+    flags = (PROCESSOR.dynamic_platform, PROCESSOR.cached_keys, PROCESSOR.smt_enabled)
+    assert flags == (None, None, None)
