@@ -69,5 +69,5 @@ def image_file(
 def append_signature(layout: ImageLayout, former: ImageDocuments, sigstruct: bytes) -> str:
     """Sign an image as signing a bundle does; gives the new digest."""
     image = signed_image(former, sigstruct)
-    write_signed_image(layout, former, image)
+    write_signed_image(layout, former, image, {})
     return image.digest

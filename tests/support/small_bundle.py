@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.image_files import image_file
 from tests.support.projects import project
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle, new_bundle
-from casemate.builder.bundle_signing import sign_bundle
+from casemate.builder.bundle_signing import put_signature, signable_bundle
 from casemate.builder.contents import Considered
 from casemate.builder.image import ImageContents, write_image
 from casemate.builder.layers import LayerFile
@@ -21,20 +22,23 @@ from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import make_reference_values
 from casemate.builder.sbom import is_metadata, make_sbom
-from casemate.builder.signing import enclave_attributes
+from casemate.builder.signing import enclave_attributes, make_sigstruct
+from casemate.builder.signing_policy import SigningPolicy
+from casemate.builder.system_files import workload
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
 from casemate.formats.deployment import Deployment
 from casemate.formats.manifest import EnclaveSettings, dump_manifest, load_manifest
 from casemate.formats.sgx.sigstruct import NO_DATE
+from casemate.keys import Signer
+from casemate.project import Interface, Project
 from casemate.simulator.platform_image import platform_image
 
 VECTORS = Path(__file__).parents[1] / "vectors/measurement"
 KEY = VECTORS / "signing-key.pem"
 PAL = (VECTORS / "pal/aligned.so").read_bytes()
 LIBOS = b"libos"
-WORKLOAD = b"""{"version":1,"application":{"interface":"wsgi","target":"notes:app","path":["/app"]},
-"listen":{"host":"0.0.0.0","port":8443,"threads":8},"broker":null,"secrets":[]}"""
+WORKLOAD = "/etc/casemate/workload.json"
 METADATA = b"""Metadata-Version: 2.4
 Name: Zope_Thing
 Version: 1!2.0+local
@@ -46,7 +50,6 @@ FILES = {
     "/opt/python/lib/python3.11/site-packages/Zope_Thing-2.dist-info/METADATA": METADATA,
     "/app/notes.pyc": b"notes",
     "/etc/hosts": b"hosts",
-    "/etc/casemate/workload.json": WORKLOAD,
 }
 
 
@@ -58,23 +61,40 @@ class Small:
     files: Mapping[str, bytes] = field(default_factory=lambda: FILES)
     reasons: Mapping[str, str] = field(default_factory=dict)
     settings: str = ""
-    pal: bytes = PAL
+    manifest: Mapping[str, Any] | None = None
+    pal: bytes | None = PAL
     version: str = "1.9"
     sources: Mapping[str, str] = field(default_factory=lambda: {"python": "3.11.9"})
 
+    @property
+    def project(self) -> Project:
+        """What its ``casemate.toml`` says."""
+        return project('[enclave]\nsize = "64M"\n' + self.settings)
+
+    @property
+    def contents(self) -> tuple[TrustedContent, ...]:
+        """The files of its enclave."""
+        files = {WORKLOAD: workload(self.project, Interface.WSGI).to_bytes(), **self.files}
+        return tuple(
+            TrustedContent.of(image_file(name, content, of=self.reasons.get(name)))
+            for name, content in sorted(files.items())
+        )
+
+
+def small_manifest(small: Small) -> dict[str, Any]:
+    """The manifest that a build would make."""
+    libos = LibOs.absent() if small.simulated else LibOs.of(LIBOS)
+    return make_manifest(small.project, small.contents, python="3.11", libos=libos)
+
 
 def small_bundle(path: Path, small: Small | None = None) -> Bundle:
-    """A bundle at ``path`` that is as a build would have made it."""
+    """A bundle at ``path`` that is as a build would have made it, but for a manifest that is given."""
     small = small or Small()
-    application = project('[enclave]\nsize = "64M"\n' + small.settings)
-    contents = tuple(
-        TrustedContent.of(image_file(name, content, of=small.reasons.get(name)))
-        for name, content in sorted(small.files.items())
-    )
-    libos = LibOs.absent() if small.simulated else LibOs.of(LIBOS)
-    manifest = dump_manifest(make_manifest(application, contents, python="3.11", libos=libos))
-    platform = platform_image() if small.simulated else small.pal
+    contents = small.contents
+    manifest = dump_manifest(small.manifest or small_manifest(small))
+    platform = platform_image() if small.simulated else small.pal or PAL
     outside = {} if small.simulated else {"/gramine/libpal.so": small.pal, "/gramine/libsysdb.so": LIBOS}
+    held = {name: content for name, content in outside.items() if content is not None}
     with new_bundle(path) as bundle:
         image = write_image(
             bundle.image.path,
@@ -82,7 +102,7 @@ def small_bundle(path: Path, small: Small | None = None) -> Bundle:
                 name="notes",
                 port=8443,
                 trusted=contents,
-                outside=tuple(LayerFile(path=name, content=held) for name, held in outside.items()),
+                outside=tuple(LayerFile(path=name, content=content) for name, content in held.items()),
                 manifest=manifest,
                 mrenclave=measure(manifest, platform).hex(),
                 simulated=small.simulated,
@@ -99,7 +119,7 @@ def small_bundle(path: Path, small: Small | None = None) -> Bundle:
                 bundle.tcb_path: tcb.to_bytes(),
                 bundle.sbom_path: make_sbom("notes", tcb, metadata, small.sources),
                 bundle.reference_values_path: make_reference_values("notes", record, small.sources),
-                bundle.deployment_path: Deployment.of(application).to_bytes(),
+                bundle.deployment_path: Deployment.of(small.project).to_bytes(),
             }
         )
     return Bundle.open(path)
@@ -124,13 +144,18 @@ def _record(small: Small, manifest: bytes, platform: bytes, image_digest: str) -
     )
 
 
-def sign_small(bundle: Bundle, key: Path = KEY) -> Bundle:
-    """The bundle, signed."""
-    sign_bundle(
-        bundle,
-        FileSigner.open(key),
-        date=NO_DATE,
-        allow_debug=False,
-        simulated_platform_image=platform_image(),
-    )
+def sign_small(bundle: Bundle, key: Path = KEY, *, statements: bool = True) -> Bundle:
+    """The bundle, signed; its statements are in envelopes, or are left bare."""
+    sign_with(bundle, FileSigner.open(key), statements=statements)
     return bundle
+
+
+def sign_with(
+    bundle: Bundle, signer: Signer, policy: SigningPolicy | None = None, *, statements: bool = True
+) -> MeasurementRecord:
+    """Sign ``bundle`` with a key that is at hand, as the command does."""
+    signable = signable_bundle(
+        bundle, policy=policy or SigningPolicy(), simulated_platform_image=platform_image()
+    )
+    sigstruct = make_sigstruct(signable.subject.enclave, date=NO_DATE, signer=signer)
+    return put_signature(signable, sigstruct, statement_signer=signer if statements else None)

@@ -5,22 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from casemate.builder.image import ImageDocuments, ImageLayout, signed_image, write_signed_image
+from casemate.builder.image import ImageDocuments, ImageLayout
 from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.reference_values import renew_reference_values
 from casemate.builder.tcb import Tcb
-from casemate.builder.writing import write_files
 from casemate.errors import FormatError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
-from casemate.formats.dsse import IN_TOTO_TYPE, Envelope
 from casemate.formats.reference_values import Statement, read_statement
-from casemate.formats.sgx.report import MrSigner
-from casemate.formats.slsa import provenance
-from casemate.keys import Signer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +142,7 @@ class Bundle:
 
     @property
     def provenance(self) -> bytes | None:
-        """The bytes of the envelope with the provenance; ``None`` before signing."""
+        """The bytes of the provenance, or of the envelope that holds it; ``None`` before signing."""
         return _read(self.provenance_path) if self.provenance_path.exists() else None
 
     @property
@@ -171,38 +165,6 @@ class Bundle:
             deployment=self.deployment,
             image=self.image.documents(),
         )
-
-    def add_signature(
-        self, former: BundleDocuments, sigstruct: bytes, mrsigner: MrSigner, *, signer: Signer
-    ) -> MeasurementRecord:
-        """Put a SIGSTRUCT beside the manifest and into the image; the documents follow.
-
-        Args:
-            former: The documents for which it was made; nothing is read again.
-            sigstruct: Made for their MRENCLAVE.
-            mrsigner: Identity of its signer.
-            signer: The key that signs reference values and provenance.
-
-        Returns:
-            The measurement with the signer and the new digest of the image.
-
-        Raises:
-            KeyUnfitError: ``signer`` cannot be reached; nothing has been written then.
-            ToolchainError: A file cannot be written.
-        """
-        image = signed_image(former.image, sigstruct)
-        record = replace(former.measurement, mrsigner=mrsigner, image_digest=image.digest)
-        statement = renew_reference_values(former.reference_values, record)
-        origin = provenance(Statement.parse(statement, "reference values"), record.manifest_sha256)
-        documents = {
-            self.signature_path: sigstruct,
-            self.measurement_path: record.to_bytes(),
-            self.reference_values_path: Envelope.sign(IN_TOTO_TYPE, statement, signer).to_bytes(),
-            self.provenance_path: Envelope.sign(IN_TOTO_TYPE, origin, signer).to_bytes(),
-        }
-        write_signed_image(self.image, former.image, image)
-        write_files(documents)
-        return record
 
 
 def _read(path: Path) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -28,6 +28,9 @@ IMAGE_PLATFORM: Final = f"{GRAMINE_ROOT}/libpal.so"
 IMAGE_LIBOS: Final = f"{GRAMINE_ROOT}/libsysdb.so"
 IMAGE_WORKLOAD: Final = f"{ENCLAVE_ROOT}{WORKLOAD_CONFIGURATION}"
 _KEPT: Final = frozenset({IMAGE_MANIFEST, IMAGE_SIGNATURE, IMAGE_PLATFORM, IMAGE_LIBOS, IMAGE_WORKLOAD})
+#: As many differences as a reader looks through in one line.
+_MOST_NAMED: Final = 5
+NONE: Final = "none"
 #: Characters of what a check says: a line that a person reads.
 _LINE_LIMIT: Final = 1000
 
@@ -62,6 +65,19 @@ class BundleCheck:
             expected=one_line(expected, _LINE_LIMIT),
             got=one_line(got, _LINE_LIMIT),
         )
+
+    @classmethod
+    def same(cls, part: str, name: str, expected: object, got: object) -> BundleCheck:
+        """That two values are the same."""
+        return cls.of(part, name, passed=expected == got, expected=str(expected), got=str(got))
+
+    @classmethod
+    def nothing(cls, part: str, name: str, found: Iterable[str]) -> BundleCheck:
+        """That ``found``, a list of what should not be, is empty."""
+        places = sorted(found)
+        more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
+        got = (", ".join(places[:_MOST_NAMED]) + more) or NONE
+        return cls.of(part, name, passed=not places, expected=NONE, got=got)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

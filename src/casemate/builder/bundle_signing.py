@@ -1,72 +1,142 @@
-"""Signing a bundle: only what can be measured again from it, so that no document has to be believed."""
+"""Signing a bundle: only what can be measured again from it, so that no document has to be believed.
+
+First the bundle is judged, without any key; then somebody signs; then the signature goes into bundle and
+image, and the documents follow. What was judged is what is signed and published, whatever the files are by
+then: each part is read once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_agreement import require_agreement
-from casemate.builder.hardening import require_secure
+from casemate.builder.bundle_parts import BundleCheck, BundleParts, read_parts
+from casemate.builder.bundle_verification import content_checks
+from casemate.builder.image import signed_image, unsigned_digest, write_signed_image
 from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.signing import make_sigstruct, require_enclave_key
-from casemate.formats.manifest import EnclaveSettings, load_measured_manifest
-from casemate.formats.sgx.sigstruct import SigningDate
+from casemate.builder.reference_values import renew_reference_values
+from casemate.builder.signing import SigningSubject, enclave_identity
+from casemate.builder.signing_policy import (
+    SigningPolicy,
+    require_allowed,
+    require_no_step_back,
+    require_settings,
+)
+from casemate.errors import RefusedError
+from casemate.formats.dsse import IN_TOTO_TYPE, Envelope
+from casemate.formats.reference_values import Statement
+from casemate.formats.sgx.sigstruct import SigStruct
+from casemate.formats.slsa import provenance
 from casemate.keys import Signer
+
+#: As many other refusals as a hint names.
+_MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedBundle:
-    """What was signed.
+class SignableBundle:
+    """A bundle in which everything agrees and that the policy lets be signed.
 
     Attributes:
-        name: Name of the workload, by which a broker will know the reference values.
-        record: The measurement of the bundle.
+        bundle: Where it lies.
+        parts: What it said when it was judged.
+        subject: What may be signed.
     """
 
-    name: str
-    record: MeasurementRecord
+    bundle: Bundle
+    parts: BundleParts
+    subject: SigningSubject
 
 
-def sign_bundle(
-    bundle: Bundle,
-    signer: Signer,
-    *,
-    date: SigningDate,
-    allow_debug: bool,
-    simulated_platform_image: bytes,
-    provenance_signer: Signer | None = None,
-) -> SignedBundle:
-    """Measure the enclave of ``bundle`` again, sign it, and put the signature into bundle and image.
+def signable_bundle(
+    bundle: Bundle, *, policy: SigningPolicy, simulated_platform_image: bytes
+) -> SignableBundle:
+    """Measure the enclave of ``bundle`` again, and judge whether it may be signed; no key is needed yet.
 
     Args:
-        bundle: What ``casemate build`` made; a signature that it has is replaced.
-        signer: The key.
-        date: What the SIGSTRUCT says of when.
-        allow_debug: Whether to sign settings that Gramine calls insecure.
+        bundle: What ``casemate build`` made; a signature that it has will be replaced.
+        policy: What may be signed.
         simulated_platform_image: What a simulated bundle was measured with; a real one holds its own.
-        provenance_signer: The key for reference values and provenance; ``None`` takes ``signer``.
-
-    Returns:
-        Whose bundle it is, and its measurement with its signer and the new digest of its image.
 
     Raises:
-        FormatError: The bundle cannot be read.
-        RefusedError: Its documents and its contents do not agree, or it has insecure settings without
-            ``allow_debug``.
-        KeyUnfitError: A key that cannot sign enclaves.
-        ToolchainError: It cannot be written.
+        RefusedError: A part cannot be read, two parts do not agree, or the policy says no.
     """
-    require_enclave_key(signer.public_key)
-    documents = bundle.documents()
-    value = load_measured_manifest(documents.manifest)
-    if not allow_debug:
-        require_secure(value, where=str(bundle.manifest_path))
-    require_agreement(bundle, documents, value, simulated_platform_image)
-    settings = EnclaveSettings.from_manifest(value)
-    sigstruct = make_sigstruct(
-        mrenclave=documents.measurement.mrenclave, settings=settings, date=date, signer=signer
+    parts, reading = read_parts(bundle)
+    if parts is None:
+        raise _refusal(bundle, reading)
+    where = str(bundle.manifest_path)
+    require_settings(parts.settings, policy, where=where)
+    checks = content_checks(parts, simulated_platform_image)
+    if not all(check.passed for check in checks):
+        raise _refusal(bundle, checks)
+    record = parts.record
+    enclave = enclave_identity(record.mrenclave, parts.enclave)
+    require_allowed(enclave, policy, where=where)
+    if parts.sigstruct is not None:
+        require_no_step_back(parts.sigstruct.enclave, enclave, policy, where=where)
+    subject = SigningSubject(
+        enclave=enclave,
+        manifest_sha256=record.manifest_sha256,
+        platform_image_sha256=record.platform_image_sha256,
+        gramine_version=record.gramine_version,
+        name=parts.deployment.name,
+        image_digest=unsigned_digest(parts.image),
     )
-    record = bundle.add_signature(
-        documents, sigstruct.to_bytes(), sigstruct.mrsigner, signer=provenance_signer or signer
+    return SignableBundle(bundle=bundle, parts=parts, subject=subject)
+
+
+def put_signature(
+    signable: SignableBundle, sigstruct: SigStruct, *, statement_signer: Signer | None
+) -> MeasurementRecord:
+    """Put a SIGSTRUCT beside the manifest and into the image; the documents follow.
+
+    Args:
+        signable: For what it was made; nothing is read again.
+        sigstruct: The signature, verified.
+        statement_signer: The key that signs reference values and provenance; ``None`` leaves them bare.
+
+    Returns:
+        The measurement with the signer and the new digest of the image.
+
+    Raises:
+        KeyUnfitError: ``statement_signer`` cannot be reached; nothing has been written then.
+        ToolchainError: A file cannot be written; likewise.
+    """
+    bundle, parts = signable.bundle, signable.parts
+    data = sigstruct.to_bytes()
+    image = signed_image(parts.image, data)
+    record = replace(parts.record, mrsigner=sigstruct.mrsigner, image_digest=image.digest)
+    statement = renew_reference_values(parts.statement, record)
+    origin = provenance(Statement.parse(statement, "reference values"), record.manifest_sha256)
+    documents = {
+        bundle.signature_path: data,
+        bundle.measurement_path: record.to_bytes(),
+        bundle.reference_values_path: _signed(statement, statement_signer),
+        bundle.provenance_path: _signed(origin, statement_signer),
+    }
+    write_signed_image(bundle.image, parts.image, image, documents)
+    return record
+
+
+def _signed(statement: bytes, signer: Signer | None) -> bytes:
+    return statement if signer is None else Envelope.sign(IN_TOTO_TYPE, statement, signer).to_bytes()
+
+
+def _refusal(bundle: Bundle, checks: tuple[BundleCheck, ...]) -> RefusedError:
+    """The first of ``checks`` that was refused, with the names of the others and what to do."""
+    first, *others = (check for check in checks if not check.passed)
+    hint = f"build the bundle again; casemate verify bundle {bundle.path} shows every check"
+    if first.part == "app.manifest.sgx":
+        hint += "; a manifest of another make is signed with --manifest and --pal"
+    if others:
+        named = ", ".join(f"{check.name} ({check.part})" for check in others[:_MOST_NAMED])
+        more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+        hint += f". Also refused: {named}{more}"
+    return RefusedError(
+        f"bundle to sign: {first.name}",
+        expected=first.expected,
+        got=first.got,
+        where=str(bundle.path / first.part) if first.part != "folder" else str(bundle.path),
+        hint=hint,
     )
-    return SignedBundle(name=documents.deployment.name, record=record)

@@ -23,11 +23,18 @@ from casemate.builder.bundle_parts import (
     IMAGE_LIBOS,
     IMAGE_MANIFEST,
     IMAGE_PLATFORM,
-    IMAGE_SIGNATURE,
     IMAGE_WORKLOAD,
+    NONE,
     BundleCheck,
     BundleParts,
     read_parts,
+)
+from casemate.builder.bundle_signatures import (
+    UNSIGNED,
+    attributes_text,
+    enclave_signature,
+    statement_signatures,
+    statements_are_signed,
 )
 from casemate.builder.image import USER, image_labels
 from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX
@@ -35,18 +42,11 @@ from casemate.builder.manifest import LibOs, foreign_settings
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import EnclaveAttributes, enclave_attributes
-from casemate.errors import CasemateError, KeyUnfitError, RefusedError
-from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope
-from casemate.formats.sgx.sigstruct import EXPONENT, SigStruct
-from casemate.formats.slsa import provenance
-from casemate.keys import RsaPublicKey, require_signature
+from casemate.errors import CasemateError, RefusedError
+from casemate.keys import RsaPublicKey
 from casemate_attester.configuration import Workload
 from casemate_attester.errors import ExplainedError
 
-#: As many differences as a reader looks through in one line.
-_MOST_NAMED: Final = 5
-_NONE: Final = "none"
-_UNSIGNED: Final = "none, as the bundle has none"
 _DOCUMENTS: Final = frozenset(
     {
         *("app.manifest.sgx", "app.sig", "tcb.json", "measurement.json"),
@@ -68,6 +68,8 @@ class BundleVerification:
         mrenclave: Its measurement in hexadecimal; likewise.
         mrsigner: Its signer in hexadecimal; also ``None`` for a bundle that is not signed.
         simulated: Whether the measurement holds on a simulated platform only.
+        statements_signed: Whether reference values and provenance are in envelopes; ``None`` when not
+            complete, and for a bundle that is not signed.
     """
 
     checks: tuple[BundleCheck, ...]
@@ -77,6 +79,7 @@ class BundleVerification:
     mrenclave: str | None = None
     mrsigner: str | None = None
     simulated: bool | None = None
+    statements_signed: bool | None = None
 
     @property
     def refusals(self) -> tuple[BundleCheck, ...]:
@@ -94,6 +97,7 @@ class BundleVerification:
             "mrenclave": self.mrenclave,
             "mrsigner": self.mrsigner,
             "simulated": self.simulated,
+            "statements_signed": self.statements_signed,
             "checks": [asdict(check) for check in self.checks],
         }
 
@@ -104,6 +108,7 @@ def verify_bundle(
     simulated_platform_image: bytes,
     key: RsaPublicKey | None = None,
     provenance_key: RsaPublicKey | None = None,
+    accept_unsigned_statements: bool = False,
 ) -> BundleVerification:
     """Check everything in a bundle against everything else.
 
@@ -113,6 +118,8 @@ def verify_bundle(
         key: Whose signature it must have; ``None`` accepts any signer, and none.
         provenance_key: Who must have signed reference values and provenance; ``None`` takes the key of the
             enclave's signature.
+        accept_unsigned_statements: Whether these may be bare, as an attached signature leaves them. Never
+            accepted where a key is named.
 
     Returns:
         Every check. Nothing is raised for a bundle that is not as it should be.
@@ -120,20 +127,12 @@ def verify_bundle(
     parts, reading = read_parts(bundle)
     if parts is None:
         return BundleVerification(checks=reading, complete=False)
-    simulated = parts.record.simulated
-    platform = simulated_platform_image if simulated else parts.holdings.kept.get(IMAGE_PLATFORM)
+    accept = accept_unsigned_statements and key is None and provenance_key is None
     checks = (
         *reading,
-        *_folder(parts),
-        *_image(parts),
-        *_files(parts),
-        *_manifest(parts),
-        *_measurement(parts, platform),
-        *_signature(parts, key),
-        *_reference_values(parts),
-        *_envelopes(parts, provenance_key),
-        *_sbom(parts),
-        *_deployment(parts),
+        *content_checks(parts, simulated_platform_image),
+        *enclave_signature(parts, key),
+        *statement_signatures(parts, provenance_key, accept_unsigned=accept),
     )
     signer = parts.record.mrsigner
     return BundleVerification(
@@ -143,7 +142,29 @@ def verify_bundle(
         image_digest=parts.image.digest,
         mrenclave=parts.record.mrenclave.hex(),
         mrsigner=None if signer is None else signer.hex(),
-        simulated=simulated,
+        simulated=parts.record.simulated,
+        statements_signed=statements_are_signed(parts),
+    )
+
+
+def content_checks(parts: BundleParts, simulated_platform_image: bytes) -> tuple[BundleCheck, ...]:
+    """Everything but the signatures: what has to hold before a bundle is signed, and after.
+
+    Args:
+        parts: The bundle.
+        simulated_platform_image: What a simulated bundle was measured with; a real one holds its own.
+    """
+    simulated = parts.record.simulated
+    platform = simulated_platform_image if simulated else parts.holdings.kept.get(IMAGE_PLATFORM)
+    return (
+        *_folder(parts),
+        *_image(parts),
+        *_files(parts),
+        *_manifest(parts),
+        *_measurement(parts, platform),
+        *_reference_values(parts),
+        *_sbom(parts),
+        *_deployment(parts),
     )
 
 
@@ -156,34 +177,28 @@ def require_sound(result: BundleVerification) -> None:
     if not result.refusals:
         return
     first, *others = result.refusals
+    hints = []
+    if first.got == UNSIGNED:
+        hints.append(
+            "casemate sign --attach leaves statements so unless --provenance-key signs them; "
+            "--accept-unsigned-statements accepts them where no key is named."
+        )
+    if others:
+        hints.append("Also refused: " + ", ".join(f"{check.name} ({check.part})" for check in others) + ".")
     raise RefusedError(
         f"bundle: {first.name}",
         expected=first.expected,
         got=first.got,
         where=first.part,
-        hint="Also refused: " + ", ".join(f"{check.name} ({check.part})" for check in others) + "."
-        if others
-        else None,
+        hint=" ".join(hints) or None,
     )
-
-
-def _same(part: str, name: str, expected: object, got: object) -> BundleCheck:
-    return BundleCheck.of(part, name, passed=expected == got, expected=str(expected), got=str(got))
-
-
-def _nothing(part: str, name: str, found: Iterable[str]) -> BundleCheck:
-    """That ``found``, a list of what should not be, is empty."""
-    places = sorted(found)
-    more = f" and {len(places) - _MOST_NAMED} more" if len(places) > _MOST_NAMED else ""
-    got = (", ".join(places[:_MOST_NAMED]) + more) or _NONE
-    return BundleCheck.of(part, name, passed=not places, expected=_NONE, got=got)
 
 
 def _folder(parts: BundleParts) -> Iterator[BundleCheck]:
     image = parts.image
     blobs = (image.index.manifest, image.manifest.config, *image.manifest.layers)
     known = _DOCUMENTS | {f"image/blobs/sha256/{blob.hex}" for blob in blobs}
-    yield _nothing("folder", "files that no step writes", set(parts.paths) - known)
+    yield BundleCheck.nothing("folder", "files that no step writes", set(parts.paths) - known)
 
 
 def _image(parts: BundleParts) -> Iterator[BundleCheck]:
@@ -193,22 +208,18 @@ def _image(parts: BundleParts) -> Iterator[BundleCheck]:
     layers = tuple(layer.digest for layer in image.manifest.layers)
     labels = image_labels(name=name, mrenclave=record.mrenclave.hex(), simulated=record.simulated)
     loader = (f"{GRAMINE_ROOT}/loader", IMAGE_PLATFORM, "init", MANIFEST_PREFIX)
-    yield _same("image", "digest", record.image_digest, image.digest)
-    yield _same("image", "layers of the configuration", _words(layers), _words(config.layers))
-    yield _same("image", "name", name, image.index.name)
-    yield _same("image", "labels", _pairs(labels), _pairs(config.labels))
-    yield _same("image", "program", _words(() if record.simulated else loader), _words(config.entrypoint))
-    yield _same("image", "user", USER, config.user)
-    yield _same("image", "port", parts.deployment.port, config.port)
-    yield _nothing("image", "files that are there twice", parts.holdings.repeated)
-    yield _same("image", "manifest", parts.record.manifest_sha256, _held_digest(parts, IMAGE_MANIFEST))
-    signature = _NONE if parts.signature is None else hashlib.sha256(parts.signature).hexdigest()
-    yield _same("image", "signature", signature, _held_digest(parts, IMAGE_SIGNATURE))
-
-
-def _held_digest(parts: BundleParts, path: str) -> str:
-    held = parts.holdings.files.get(path)
-    return _NONE if held is None else held.sha256
+    yield BundleCheck.same("image", "digest", record.image_digest, image.digest)
+    yield BundleCheck.same("image", "layers of the configuration", _words(layers), _words(config.layers))
+    yield BundleCheck.same("image", "name", name, image.index.name)
+    yield BundleCheck.same("image", "labels", _pairs(labels), _pairs(config.labels))
+    yield BundleCheck.same(
+        "image", "program", _words(() if record.simulated else loader), _words(config.entrypoint)
+    )
+    yield BundleCheck.same("image", "user", USER, config.user)
+    yield BundleCheck.same("image", "port", parts.deployment.port, config.port)
+    yield BundleCheck.nothing("image", "files that are there twice", parts.holdings.repeated)
+    manifest = parts.holdings.digest_of(IMAGE_MANIFEST) or NONE
+    yield BundleCheck.same("image", "manifest", record.manifest_sha256, manifest)
 
 
 def _files(parts: BundleParts) -> Iterator[BundleCheck]:
@@ -220,27 +231,27 @@ def _files(parts: BundleParts) -> Iterator[BundleCheck]:
         for path, file in parts.holdings.files.items()
         if path.startswith(f"{ENCLAVE_ROOT}/")
     }
-    yield _nothing(
+    yield BundleCheck.nothing(
         "image",
         "trusted files that differ in the image",
         _differing(trusted, {uri: file.sha256 for uri, file in held.items()}),
     )
-    yield _nothing(
+    yield BundleCheck.nothing(
         "tcb.json",
         "trusted files that it does not list rightly",
         _differing(trusted, {uri: file.sha256 for uri, file in listed.items()}),
     )
     sizes = {uri: str(file.size) for uri, file in listed.items()}
     real = {uri: str(file.size) for uri, file in held.items()}
-    yield _nothing("tcb.json", "sizes that differ in the image", _differing(sizes, real))
-    yield _nothing(
+    yield BundleCheck.nothing("tcb.json", "sizes that differ in the image", _differing(sizes, real))
+    yield BundleCheck.nothing(
         "tcb.json", "files that are listed twice", _repeated(file.path for file in parts.tcb.files)
     )
-    yield _nothing(
+    yield BundleCheck.nothing(
         "app.manifest.sgx", "files that are trusted twice", _repeated(file.uri for file in parts.trusted)
     )
     paths = {file.path for file in parts.tcb.files}
-    yield _nothing(
+    yield BundleCheck.nothing(
         "tcb.json",
         "reasons that lead to no file",
         (
@@ -279,7 +290,7 @@ def _manifest(parts: BundleParts) -> Iterator[BundleCheck]:
         )
     except CasemateError as error:
         foreign = (str(error),)
-    yield _nothing("app.manifest.sgx", "settings that no build writes", foreign)
+    yield BundleCheck.nothing("app.manifest.sgx", "settings that no build writes", foreign)
 
 
 def _measurement(parts: BundleParts, platform: bytes | None) -> Iterator[BundleCheck]:
@@ -287,24 +298,25 @@ def _measurement(parts: BundleParts, platform: bytes | None) -> Iterator[BundleC
     record, part = parts.record, "measurement.json"
     enclave = parts.enclave
     version = record.gramine_version
-    yield _same(part, "version of Gramine", record.simulated, version is None)
-    yield _same(
+    yield BundleCheck.same(part, "version of Gramine", record.simulated, version is None)
+    yield BundleCheck.same(
         part, "digest of the manifest", hashlib.sha256(parts.manifest).hexdigest(), record.manifest_sha256
     )
-    image = _NONE if platform is None else hashlib.sha256(platform).hexdigest()
-    yield _same(part, "platform image", image, record.platform_image_sha256)
-    yield _same(
+    image = NONE if platform is None else hashlib.sha256(platform).hexdigest()
+    yield BundleCheck.same(part, "platform image", image, record.platform_image_sha256)
+    yield BundleCheck.same(
         part,
         "MRENCLAVE",
         _measured(parts.manifest, platform, version or DEFAULT_GRAMINE_VERSION),
         record.mrenclave.hex(),
     )
-    yield _same(part, "ISVPRODID", enclave.isvprodid, record.isvprodid)
-    yield _same(part, "ISVSVN", enclave.isvsvn, record.isvsvn)
+    yield BundleCheck.same(part, "ISVPRODID", enclave.isvprodid, record.isvprodid)
+    yield BundleCheck.same(part, "ISVSVN", enclave.isvsvn, record.isvsvn)
     recorded = EnclaveAttributes(
         attributes=record.attributes, attributes_mask=record.attributes_mask, misc_select=record.misc_select
     )
-    yield _same(part, "attributes", _hex(enclave_attributes(enclave)), _hex(recorded))
+    wanted = attributes_text(enclave_attributes(enclave))
+    yield BundleCheck.same(part, "attributes", wanted, attributes_text(recorded))
 
 
 def _measured(manifest: bytes, platform: bytes | None, version: str) -> str:
@@ -316,114 +328,18 @@ def _measured(manifest: bytes, platform: bytes | None, version: str) -> str:
         return f"what can be measured: {error}"
 
 
-def _hex(attributes: EnclaveAttributes) -> str:
-    return " ".join(
-        (
-            attributes.attributes.to_bytes().hex(),
-            attributes.attributes_mask.to_bytes().hex(),
-            attributes.misc_select.hex(),
-        )
-    )
-
-
-def _signature(parts: BundleParts, key: RsaPublicKey | None) -> Iterator[BundleCheck]:
-    """The SIGSTRUCT signs this enclave, with the key that the documents name."""
-    sigstruct, record, part = parts.sigstruct, parts.record, "app.sig"
-    recorded = _NONE if record.mrsigner is None else record.mrsigner.hex()
-    signer = _NONE if sigstruct is None else sigstruct.mrsigner.hex()
-    yield _same("measurement.json", "MRSIGNER", signer, recorded)
-    if key is not None:
-        wanted, got = _key_text(key), _NONE
-        if sigstruct is not None:
-            got = _key_text(RsaPublicKey(modulus=sigstruct.modulus, exponent=EXPONENT))
-        yield _same(part, "key", wanted, got)
-    if sigstruct is None:
-        return
-    enclave = sigstruct.enclave
-    signed = EnclaveAttributes(
-        attributes=enclave.attributes,
-        attributes_mask=enclave.attributes_mask,
-        misc_select=enclave.misc_select,
-    )
-    yield _same(part, "MRENCLAVE", record.mrenclave.hex(), enclave.mrenclave.hex())
-    yield _same(part, "ISVPRODID", parts.enclave.isvprodid, enclave.isvprodid)
-    yield _same(part, "ISVSVN", parts.enclave.isvsvn, enclave.isvsvn)
-    yield _same(part, "attributes", _hex(enclave_attributes(parts.enclave)), _hex(signed))
-    yield _same(part, "mask of MISCSELECT", "ffffffff", enclave.misc_mask.hex())
-    yield _same(part, "signature", "one that its key confirms", _signature_state(sigstruct))
-    yield _same(part, "quotients of the signature", "those of the signature", _quotients_state(sigstruct))
-
-
-def _key_text(key: RsaPublicKey) -> str:
-    modulus = key.modulus.to_bytes((key.modulus.bit_length() + 7) // 8, "little")
-    return f"exponent {key.exponent}, SHA-256 of the modulus {hashlib.sha256(modulus).hexdigest()}"
-
-
-def _signature_state(sigstruct: SigStruct) -> str:
-    key = RsaPublicKey(modulus=sigstruct.modulus, exponent=EXPONENT)
-    size = (key.modulus.bit_length() + 7) // 8
-    try:
-        require_signature(sigstruct.signed_bytes, sigstruct.signature.to_bytes(size, "big"), key)
-    except (KeyUnfitError, OverflowError):
-        return "another"
-    return "one that its key confirms"
-
-
-def _quotients_state(sigstruct: SigStruct) -> str:
-    modulus = sigstruct.modulus
-    square = sigstruct.signature * sigstruct.signature
-    right = modulus > 0 and (sigstruct.q1, sigstruct.q2) == (
-        square // modulus,
-        square % modulus * sigstruct.signature // modulus,
-    )
-    return "those of the signature" if right else "others"
-
-
 def _reference_values(parts: BundleParts) -> Iterator[BundleCheck]:
     """What brokers and verifiers will hold evidence against is this bundle."""
     statement, record, part = parts.statement, parts.record, "reference-values.json"
     subject, predicate = statement.subject[0], statement.predicate
-    yield _same(part, "name", parts.deployment.name, subject.name)
-    yield _same(part, "image", parts.image.digest, f"sha256:{subject.digest.sha256}")
-    yield _same(part, "simulated", record.simulated, predicate.simulated)
+    yield BundleCheck.same(part, "name", parts.deployment.name, subject.name)
+    yield BundleCheck.same(part, "image", parts.image.digest, f"sha256:{subject.digest.sha256}")
+    yield BundleCheck.same(part, "simulated", record.simulated, predicate.simulated)
     for name, expected in record.sgx().items():
-        yield _same(part, name, expected, getattr(predicate.sgx, name))
-    yield _same(part, "Gramine", _pairs(record.gramine().items()), _pairs(predicate.gramine.items()))
-
-
-def _envelopes(parts: BundleParts, provenance_key: RsaPublicKey | None) -> Iterator[BundleCheck]:
-    """Reference values and provenance are signed with the enclave, and not before."""
-    statement = parts.statement
-    origin = provenance(statement, parts.record.manifest_sha256)
-    key = provenance_key
-    if key is None and parts.sigstruct is not None:
-        key = RsaPublicKey(modulus=parts.sigstruct.modulus, exponent=EXPONENT)
-    documents = (
-        ("reference-values.json", parts.reference_values, statement.to_bytes()),
-        ("provenance.json", parts.provenance, origin),
+        yield BundleCheck.same(part, name, expected, getattr(predicate.sgx, name))
+    yield BundleCheck.same(
+        part, "Gramine", _pairs(record.gramine().items()), _pairs(predicate.gramine.items())
     )
-    for part, data, payload in documents:
-        if key is None:
-            bare = data is None or not is_envelope(data)
-            yield _same(part, "signature", _UNSIGNED, _UNSIGNED if bare else "one")
-        else:
-            got = _signed_payload(data, key, part)
-            yield _same(
-                part, "signature", "one of the key", "one of the key" if isinstance(got, bytes) else got
-            )
-            if part == "provenance.json" and isinstance(got, bytes):
-                expected = hashlib.sha256(payload).hexdigest()
-                yield _same(part, "what follows from the bundle", expected, hashlib.sha256(got).hexdigest())
-
-
-def _signed_payload(data: bytes | None, key: RsaPublicKey, part: str) -> bytes | str:
-    """The payload of a document that ``key`` has signed, or why it is none."""
-    if data is None:
-        return "no such file"
-    try:
-        return Envelope.parse(data, part).verified(IN_TOTO_TYPE, (key,), part)
-    except CasemateError as error:
-        return str(error)
 
 
 def _sbom(parts: BundleParts) -> Iterator[BundleCheck]:
@@ -438,7 +354,7 @@ def _sbom(parts: BundleParts) -> Iterator[BundleCheck]:
         expected = hashlib.sha256(sbom).hexdigest()
     except CasemateError as error:
         expected = str(error)
-    yield _same(
+    yield BundleCheck.same(
         "sbom.cdx.json", "what follows from the image", expected, hashlib.sha256(parts.sbom).hexdigest()
     )
 
@@ -449,13 +365,13 @@ def _deployment(parts: BundleParts) -> Iterator[BundleCheck]:
     try:
         workload = Workload.parse(parts.holdings.kept.get(IMAGE_WORKLOAD, b""))
     except ExplainedError as error:
-        yield _same("image", "configuration of the attester", "one that it reads", str(error))
+        yield BundleCheck.same("image", "configuration of the attester", "one that it reads", str(error))
         return
     broker = parts.deployment.broker
-    told = _NONE if broker is None else f"{broker.host} port {broker.port}"
-    yield _same(part, "port", workload.listen.port, parts.deployment.port)
-    measured = _NONE if workload.broker is None else _place(workload.broker.url)
-    yield _same(part, "broker", measured, told)
+    told = NONE if broker is None else f"{broker.host} port {broker.port}"
+    yield BundleCheck.same(part, "port", workload.listen.port, parts.deployment.port)
+    measured = NONE if workload.broker is None else _place(workload.broker.url)
+    yield BundleCheck.same(part, "broker", measured, told)
 
 
 def _place(url: str) -> str:
@@ -464,7 +380,7 @@ def _place(url: str) -> str:
 
 
 def _words(words: Iterable[str]) -> str:
-    return " ".join(words) or _NONE
+    return " ".join(words) or NONE
 
 
 def _pairs(pairs: Iterable[tuple[str, object]]) -> str:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from casemate.errors import RefusedError
-
 _OFF: Final[tuple[object, ...]] = (False, 0, [], {})
 #: Keys that weaken an enclave, each with the values that do not; and so does every ``insecure__…`` that is
 #: on.
@@ -26,35 +24,27 @@ _HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
 }
 
 
-def insecure_settings(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Each such setting of ``manifest`` as ``key = value``, sorted; empty when there is none."""
-    return tuple(sorted(_insecure(manifest)))
+def insecure_settings(
+    manifest: Mapping[str, Any], *, accepted: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """Each such setting of ``manifest`` as ``key = value``, sorted; empty when there is none.
 
-
-def require_secure(manifest: Mapping[str, Any], *, where: str) -> None:
-    """Refuse a manifest that gives up what an enclave is for.
-
-    Raises:
-        RefusedError: It has settings that Gramine calls insecure, or debugging aids; all of them are named.
+    Args:
+        manifest: What the manifest says.
+        accepted: Keys that are left out.
     """
-    insecure = insecure_settings(manifest)
-    if insecure:
-        raise RefusedError(
-            "signature over insecure settings",
-            expected="none",
-            got=", ".join(insecure),
-            where=where,
-            hint="remove them, or sign for tests only with --allow-debug",
-        )
+    return tuple(
+        sorted(f"{key} = {_shown(value)}" for key, value in _insecure(manifest) if key not in accepted)
+    )
 
 
-def _insecure(manifest: Mapping[str, Any]) -> Iterator[str]:
+def _insecure(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for key, value in _settings("", manifest):
         harmless = _HARMLESS.get(key)
         if harmless is None and key.rpartition(".")[2].startswith("insecure__"):
             harmless = _OFF
         if harmless is not None and value not in harmless:
-            yield f"{key} = {_shown(value)}"
+            yield key, value
 
 
 def _settings(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

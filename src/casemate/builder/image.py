@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -298,6 +298,18 @@ def unsigned(config: ImageConfig) -> ImageConfig:
     return replace(config, layers=config.layers[: len(config.history) - 1], history=config.history[:-1])
 
 
+def unsigned_digest(image: ImageDocuments) -> str:
+    """``sha256:…`` of the manifest that an image had before it was signed; its own where it is not."""
+    config = unsigned(image.config)
+    if config == image.config:
+        return image.digest
+    manifest = ImageManifest(
+        config=Descriptor.of(CONFIG_TYPE, config.to_bytes()),
+        layers=image.manifest.layers[: len(config.layers)],
+    )
+    return Descriptor.of(MANIFEST_TYPE, manifest.to_bytes()).digest
+
+
 def signed_image(former: ImageDocuments, sigstruct: bytes) -> SignedImage:
     """An image with the SIGSTRUCT as a layer of its own, in place of one that is there already.
 
@@ -323,22 +335,35 @@ def signed_image(former: ImageDocuments, sigstruct: bytes) -> SignedImage:
     )
 
 
-def write_signed_image(layout: ImageLayout, former: ImageDocuments, signed: SignedImage) -> None:
-    """Put a signed image in place of the one from which it was made.
+def write_signed_image(
+    layout: ImageLayout, former: ImageDocuments, signed: SignedImage, documents: Mapping[Path, bytes]
+) -> None:
+    """Put a signed image in place of the one from which it was made, and ``documents`` beside it.
 
-    The index is replaced last, so that the image is the old one or the new one at every moment.
+    All of it is written before anything is replaced; the index comes after what it points to.
 
     Args:
         layout: Where the image is.
         former: The image that was signed: what was judged, whatever the layout holds by now.
         signed: What has become of it.
+        documents: What follows from the new image.
 
     Raises:
-        ToolchainError: A file cannot be written.
+        ToolchainError: A file cannot be written; the image and the documents are the former ones then.
     """
-    layout.add(LAYER_TYPE, signed.layer)
-    layout.add(CONFIG_TYPE, signed.config.to_bytes())
-    layout.point_to(signed.manifest, former.index.name)
+    config, manifest = signed.config.to_bytes(), signed.manifest.to_bytes()
+    pointer = Descriptor.of(MANIFEST_TYPE, manifest)
+    blobs = (
+        (signed.manifest.layers[-1], signed.layer),
+        (signed.manifest.config, config),
+        (pointer, manifest),
+    )
+    index = ImageIndex(manifest=pointer, name=former.index.name)
+    write_files(
+        {layout.blob(descriptor): data for descriptor, data in blobs}
+        | {layout.path / "index.json": index.to_bytes()}
+        | dict(documents)
+    )
     _remove(layout, (former.index.manifest, former.manifest.config, *former.manifest.layers))
 
 
@@ -349,20 +374,6 @@ def _remove(layout: ImageLayout, former: Iterable[Descriptor]) -> None:
     for descriptor in former:
         if descriptor.digest not in used:
             layout.blob(descriptor).unlink(missing_ok=True)
-
-
-def image_files(layout: ImageLayout, manifest: ImageManifest, paths: Collection[str]) -> dict[str, bytes]:
-    """Those of ``paths`` that the image has, each as its uppermost layer has it.
-
-    Raises:
-        FormatError: A blob is not what its descriptor says, or a layer is none that Casemate writes.
-    """
-    found: dict[str, bytes] = {}
-    for descriptor in manifest.layers:
-        for entry in layer_entries(layout.read(descriptor), _place(descriptor)):
-            if entry.path in paths and entry.content is not None:
-                found[entry.path] = entry.content
-    return found
 
 
 def unpack_image(layout: ImageLayout, into: Path) -> None:

@@ -33,6 +33,11 @@ class ImageHoldings:
     kept: Mapping[str, bytes]
     repeated: tuple[str, ...]
 
+    def digest_of(self, path: str) -> str | None:
+        """The digest of the file at ``path``; ``None`` where there is none."""
+        held = self.files.get(path)
+        return None if held is None else held.sha256
+
 
 def image_holdings(
     layout: ImageLayout, manifest: ImageManifest, keep: Callable[[str], bool]

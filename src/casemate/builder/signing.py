@@ -6,12 +6,14 @@ is behind a :class:`~casemate.keys.Signer` and is never seen here.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from casemate.builder.hardening import require_secure
-from casemate.builder.measurement import measure
+from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
+from casemate.builder.signing_policy import SigningPolicy, require_allowed, require_settings
 from casemate.errors import KeyUnfitError
-from casemate.formats.manifest import CpuFeature, EnclaveSettings, load_measured_manifest
+from casemate.formats.manifest import CpuFeature, EnclaveSettings, MeasuredManifest
 from casemate.formats.sgx.report import DEBUG, MODE64BIT, Attributes, MrEnclave
 from casemate.formats.sgx.sigstruct import (
     EXPONENT,
@@ -32,13 +34,34 @@ _XFRM_LEGACY: Final = 0x3
 #: Everything but the features that a manifest may leave to the machine.
 _XFRM_MASK: Final = 0xFFFF_FFFF_FFF9_FF1B
 #: In this order, which decides where bits are shared: AVX-512 contains AVX.
-_XFRM_FEATURES: Final = (
+XFRM_FEATURES: Final = (
     ("avx", 0x4),
     ("avx512", 0xE4),
     ("amx", 0x60000),
     ("mpx", 0x18),
     ("pkru", 0x200),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSubject:
+    """An enclave that was measured and that the policy lets be signed, and where it comes from.
+
+    Attributes:
+        enclave: What the signature will say.
+        manifest_sha256: Digest of the measured manifest, hexadecimal.
+        platform_image_sha256: Digest of the platform image, likewise.
+        gramine_version: The Gramine whose layout was measured; ``None`` for a simulated platform.
+        name: The workload; ``None`` for a manifest that is signed by itself.
+        image_digest: ``sha256:…`` of its image without a signature; likewise.
+    """
+
+    enclave: EnclaveIdentity
+    manifest_sha256: str
+    platform_image_sha256: str
+    gramine_version: str | None
+    name: str | None = None
+    image_digest: str | None = None
 
 
 class EnclaveAttributes(NamedTuple):
@@ -58,7 +81,7 @@ class EnclaveAttributes(NamedTuple):
 def enclave_attributes(settings: EnclaveSettings) -> EnclaveAttributes:
     """ATTRIBUTES with its mask, and MISCSELECT, of an enclave with ``settings``."""
     xfrm, mask = _XFRM_LEGACY, _XFRM_MASK
-    for name, bits in _XFRM_FEATURES:
+    for name, bits in XFRM_FEATURES:
         feature: CpuFeature = getattr(settings.cpu_features, name)
         match feature:
             case CpuFeature.REQUIRED:
@@ -94,19 +117,10 @@ def require_enclave_key(key: RsaPublicKey) -> None:
         )
 
 
-def make_sigstruct(
-    *, mrenclave: MrEnclave, settings: EnclaveSettings, date: SigningDate, signer: Signer
-) -> SigStruct:
-    """Sign the enclave that ``mrenclave`` and ``settings`` describe; the signature is verified.
-
-    Raises:
-        KeyUnfitError: A key that cannot sign enclaves, that cannot be reached, or whose signature does not
-        hold.
-    """
-    key = signer.public_key
-    require_enclave_key(key)
+def enclave_identity(mrenclave: MrEnclave, settings: EnclaveSettings) -> EnclaveIdentity:
+    """What a SIGSTRUCT says of the enclave that ``mrenclave`` and ``settings`` describe."""
     attributes = enclave_attributes(settings)
-    identity = EnclaveIdentity(
+    return EnclaveIdentity(
         misc_select=attributes.misc_select,
         misc_mask=_MISC_MASK,
         attributes=attributes.attributes,
@@ -115,52 +129,81 @@ def make_sigstruct(
         isvprodid=settings.isvprodid,
         isvsvn=settings.isvsvn,
     )
-    draft = SigStruct(date=date, enclave=identity, modulus=key.modulus, signature=0, q1=0, q2=0)
-    signed = signer.sign(draft.signed_bytes)
-    require_signature(draft.signed_bytes, signed, key)
-    signature = int.from_bytes(signed, "big")
-    square = signature * signature
+
+
+def signed_bytes(enclave: EnclaveIdentity, date: SigningDate) -> bytes:
+    """The 256 bytes that a signature covers; they say nothing of the key."""
+    return SigStruct(date=date, enclave=enclave, modulus=0, signature=0, q1=0, q2=0).signed_bytes
+
+
+def make_sigstruct(enclave: EnclaveIdentity, *, date: SigningDate, signer: Signer) -> SigStruct:
+    """Have an enclave signed; the signature is verified.
+
+    Raises:
+        KeyUnfitError: A key that cannot sign enclaves, that cannot be reached, or whose signature does not
+        hold.
+    """
+    key = signer.public_key
+    require_enclave_key(key)
+    return complete_sigstruct(enclave, date=date, key=key, signature=signer.sign(signed_bytes(enclave, date)))
+
+
+def complete_sigstruct(
+    enclave: EnclaveIdentity, *, date: SigningDate, key: RsaPublicKey, signature: bytes
+) -> SigStruct:
+    """The SIGSTRUCT with a signature that was made elsewhere, which is verified.
+
+    Args:
+        enclave: What was signed.
+        date: Likewise.
+        key: Whose signature it is; fit for enclaves.
+        signature: Big-endian, as long as the modulus.
+
+    Raises:
+        KeyUnfitError: The signature does not hold.
+    """
+    require_signature(signed_bytes(enclave, date), signature, key)
+    number = int.from_bytes(signature, "big")
+    square = number * number
     return SigStruct(
         date=date,
-        enclave=identity,
+        enclave=enclave,
         modulus=key.modulus,
-        signature=signature,
+        signature=number,
         q1=square // key.modulus,
-        q2=square % key.modulus * signature // key.modulus,
+        q2=square % key.modulus * number // key.modulus,
     )
 
 
-def sign_manifest(
-    manifest: bytes,
+def measured_subject(
+    manifest: bytes | MeasuredManifest,
     platform_image: bytes,
     *,
-    signer: Signer,
-    date: SigningDate,
+    policy: SigningPolicy,
     where: str,
-    allow_debug: bool,
-) -> SigStruct:
-    """Sign the enclave of a complete manifest, measured byte for byte as it stands.
+    gramine_version: str = DEFAULT_GRAMINE_VERSION,
+) -> SigningSubject:
+    """The enclave of a complete manifest, measured byte for byte as it stands; no key is needed yet.
 
     Args:
-        manifest: Bytes of ``….manifest.sgx``.
+        manifest: ``….manifest.sgx``: its bytes, or what was read from them.
         platform_image: Bytes of ``libpal.so``.
-        signer: The key.
-        date: What the SIGSTRUCT says of when.
+        policy: What may be signed.
         where: Name of the manifest, for errors.
-        allow_debug: Whether to sign settings that Gramine calls insecure.
+        gramine_version: Whose layout is measured.
 
     Raises:
         FormatError: A manifest or an image that cannot be measured.
-        RefusedError: Insecure settings without ``allow_debug``.
-        KeyUnfitError: A key that cannot sign enclaves.
+        RefusedError: The policy says no.
     """
-    value = load_measured_manifest(manifest)
-    require_enclave_key(signer.public_key)
-    if not allow_debug:
-        require_secure(value, where=where)
-    return make_sigstruct(
-        mrenclave=measure(manifest, platform_image),
-        settings=EnclaveSettings.from_manifest(value),
-        date=date,
-        signer=signer,
+    measured = MeasuredManifest.parse(manifest) if isinstance(manifest, bytes) else manifest
+    require_settings(measured.value, policy, where=where)
+    mrenclave = measure(measured, platform_image, gramine_version)
+    enclave = enclave_identity(mrenclave, EnclaveSettings.from_manifest(measured.value))
+    require_allowed(enclave, policy, where=where)
+    return SigningSubject(
+        enclave=enclave,
+        manifest_sha256=hashlib.sha256(measured.data).hexdigest(),
+        platform_image_sha256=hashlib.sha256(platform_image).hexdigest(),
+        gramine_version=gramine_version,
     )

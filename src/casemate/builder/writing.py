@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
-from casemate.errors import ToolchainError
+from casemate.errors import ToolchainError, UsageError
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
@@ -38,3 +38,28 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 draft_path.replace(path)
             except OSError as error:
                 raise ToolchainError("file cannot be written", got=error.strerror, where=str(path)) from error
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder with ``files``; it appears whole or not at all. Modes 0755 and 0644 less the umask.
+
+    Raises:
+        UsageError: Something is at ``path`` already.
+        ToolchainError: It cannot be written.
+    """
+    if os.path.lexists(path):
+        raise UsageError(
+            "new folder",
+            expected="a name that is free",
+            got="a folder" if path.is_dir() else "a file",
+            where=str(path),
+            hint="remove it, or name another one",
+        )
+    try:
+        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as scratch:
+            draft = Path(scratch) / "new"
+            draft.mkdir()
+            write_files({draft / name: data for name, data in files.items()})
+            draft.rename(path)
+    except OSError as error:
+        raise ToolchainError("folder cannot be written", got=error.strerror, where=str(path)) from error

@@ -1,64 +1,34 @@
-"""``casemate sign``: a SIGSTRUCT for a manifest, as Gramine's own signer makes it."""
+"""``casemate sign``: a SIGSTRUCT for a bundle, or for a manifest as Gramine's own signer makes it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from casemate.cli.key_uri import open_key, passphrase_options
 from casemate.cli.sign_manifest import ManifestForm, manifest_options, sign_manifest_form
+from casemate.cli.signing_options import (
+    SigningOptions,
+    enclave_signature,
+    open_keys,
+    prepare,
+    signing_options,
+)
 from casemate.errors import UsageError
 
-if TYPE_CHECKING:
-    from casemate.formats.sgx.sigstruct import SigningDate
-    from casemate.keys import Signer
+_SHOWN = ("name", "mrenclave", "mrsigner", "isvprodid", "isvsvn", "date", "sigfile", "request")
 
 
 @click.command(name="sign")
 @click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--key",
-    "-k",
-    "key_uri",
-    required=True,
-    metavar="URI",
-    help="The signing key; casemate key --help shows the kinds.",
-)
-@click.option(
-    "--provenance-key",
-    "provenance_uri",
-    metavar="URI",
-    help="The key that signs reference values and provenance of a bundle.  [default: that of --key]",
-)
-@click.option(
-    "--date",
-    "-d",
-    "date_text",
-    default="0000-00-00",
-    show_default=True,
-    metavar="DATE",
-    help="Date in the signature: YYYY-MM-DD, or today (UTC). The default says none: same bytes on any day.",
-)
+@signing_options
 @manifest_options
-@click.option(
-    "--allow-debug", is_flag=True, help="Sign debug enclaves, and settings that Gramine calls insecure."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print what was signed as a document.")
-@passphrase_options
+@click.option("--json", "as_json", is_flag=True, help="Print what was signed, or is to be, as a document.")
 def command(
-    bundle: Path | None,
-    key_uri: str,
-    provenance_uri: str | None,
-    date_text: str,
-    *,
-    allow_debug: bool,
-    as_json: bool,
-    **manifest_form: Path | None,
+    bundle: Path | None, options: SigningOptions, *, as_json: bool, **manifest_form: Path | None
 ) -> None:
     """Sign an enclave; the signature is verified before it is written.
 
@@ -68,66 +38,66 @@ def command(
     measures the bundle again and adds the signature to it and to its image; reference values
     and provenance are signed, too.
 
+    A key that never comes near this machine signs in two steps. The first writes what is to be
+    signed, for a person and for OpenSSL or the tool of an HSM; the second takes the signature:
+
+    \b
+    casemate sign BUNDLE --prepare OUT [--public-key PEM]
+    casemate sign BUNDLE --attach SIGNATURE --request OUT --public-key PEM [--provenance-key URI]
+
     \b
     casemate sign --manifest M --pal P --key URI --sigfile SIG [--output M.sgx]
 
     stands in for gramine-sgx-sign: a manifest whose trusted files are not yet hashed is
-    expanded into --output; a complete one is measured byte for byte as it stands.
+    expanded into --output; a complete one is measured byte for byte as it stands. --prepare
+    and --attach go with this form, too.
+
+    What gives an enclave away is refused before any key is asked for: debug and other insecure
+    settings, a measurement that --expect-mrenclave does not name, a step back behind --after.
+    Each can be accepted by its name.
     """  # noqa: D301 - \b is click's mark for lines that it must not fill
-    signer = open_key(key_uri)
-    date = signing_date(date_text)
     form = ManifestForm(**manifest_form)
-    if bundle is None and provenance_uri is not None:
+    if bundle is None and options.provenance_uri is not None:
         raise UsageError("options of sign", expected="a bundle", got="--provenance-key with --manifest")
-    if bundle is None:
-        result = sign_manifest_form(form, signer, date, allow_debug=allow_debug)
-    elif any(manifest_form.values()):
+    if bundle is not None and any(manifest_form.values()):
         raise UsageError("options of sign", expected="a bundle, or --manifest with its options", got="both")
-    else:
-        second = None if provenance_uri is None else open_key(provenance_uri)
-        result = _sign_bundle(bundle, (signer, second), date, allow_debug=allow_debug)
+    options.require_consistent()
+    options.date()
+    options.named_key()
+    result = sign_manifest_form(form, options) if bundle is None else _sign_bundle(bundle, options)
     _show(result, as_json=as_json)
 
 
-def signing_date(text: str) -> SigningDate:
-    """The date that ``--date`` asks for.
-
-    Raises:
-        FormatError: Neither a day that exists nor ``today`` nor 0000-00-00.
-    """
-    from casemate.formats.sgx.sigstruct import SigningDate
-
-    if text == "today":
-        return SigningDate.of(datetime.now(UTC).date())
-    return SigningDate.parse(text, where="--date")
-
-
-def _sign_bundle(
-    path: Path, signers: tuple[Signer, Signer | None], date: SigningDate, *, allow_debug: bool
-) -> dict[str, Any]:
+def _sign_bundle(path: Path, options: SigningOptions) -> dict[str, Any]:
     from casemate.builder.bundle import Bundle
-    from casemate.builder.bundle_signing import sign_bundle
+    from casemate.builder.bundle_signing import put_signature, signable_bundle
     from casemate.simulator.platform_image import platform_image
 
+    policy = options.policy()
     bundle = Bundle.open(path)
-    signed = sign_bundle(
-        bundle,
-        signers[0],
-        date=date,
-        allow_debug=allow_debug,
-        simulated_platform_image=platform_image(),
-        provenance_signer=signers[1],
-    )
-    record = signed.record
-    if record.simulated:
+    signable = signable_bundle(bundle, policy=policy, simulated_platform_image=platform_image())
+    simulated = signable.parts.record.simulated
+    if simulated:
         click.echo("The bundle is simulated: its signature holds on no SGX machine.", err=True)
+    if options.prepare is not None:
+        return prepare(signable.subject, options, policy)
+    signer, statement_signer = open_keys(options, policy)
+    sigstruct = enclave_signature(signable.subject, options, policy, signer)
+    record = put_signature(signable, sigstruct, statement_signer=statement_signer)
+    if statement_signer is None:
+        click.echo(
+            "Nobody has signed reference values and provenance: whoever names a key for them refuses them. "
+            "--provenance-key URI signs them.",
+            err=True,
+        )
     return {
         "version": 1,
-        "name": signed.name,
+        "name": signable.subject.name,
         **record.sgx(),
-        "date": str(date),
-        "simulated": record.simulated,
+        "date": str(sigstruct.date),
+        "simulated": simulated,
         "image_digest": record.image_digest,
+        "statements_signed": statement_signer is not None,
         "sigfile": str(bundle.signature_path),
     }
 
@@ -136,6 +106,6 @@ def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
-    for name in ("name", "mrenclave", "mrsigner", "isvprodid", "isvsvn", "date", "sigfile"):
-        if name in result:
+    for name in _SHOWN:
+        if result.get(name) is not None:
             click.echo(f"{name:<10} {result[name]}")

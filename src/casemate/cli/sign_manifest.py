@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.reading import read_file
+from casemate.cli.signing_options import SigningOptions, enclave_signature, open_keys, prepare
 from casemate.errors import UsageError
 
 if TYPE_CHECKING:
-    from casemate.formats.sgx.sigstruct import SigningDate, SigStruct
-    from casemate.keys import Signer
+    from casemate.formats.sgx.sigstruct import SigStruct
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -45,24 +45,27 @@ def manifest_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def sign_manifest_form(
-    form: ManifestForm, signer: Signer, date: SigningDate, *, allow_debug: bool
-) -> dict[str, Any]:
+def sign_manifest_form(form: ManifestForm, options: SigningOptions) -> dict[str, Any]:
     """Sign the enclave of a manifest; write the signature, and the complete manifest where asked to.
+
+    With ``--prepare`` only the request is written: a manifest that is not complete is expanded again when the
+    signature is attached, and has to come to the same then.
 
     Raises:
         UsageError: An option is missing.
         CasemateError: What reading, measuring and signing raise; nothing has been written then.
     """
-    from casemate.builder.signing import sign_manifest
+    from casemate.builder.signing import measured_subject
     from casemate.builder.writing import write_files
 
-    manifest, pal, sigfile = _required(form)
-    manifest_bytes = read_file(manifest)
-    measured = _complete(manifest_bytes, form, pal=pal)
-    sigstruct = sign_manifest(
-        measured, read_file(pal), signer=signer, date=date, where=str(manifest), allow_debug=allow_debug
-    )
+    manifest, pal, sigfile = _required(form, prepare=options.prepare is not None)
+    policy = options.policy()
+    measured = _complete(read_file(manifest), form, pal=pal)
+    subject = measured_subject(measured, read_file(pal), policy=policy, where=str(manifest))
+    if options.prepare is not None or sigfile is None:
+        return prepare(subject, options, policy)
+    signer, _ = open_keys(options, policy)
+    sigstruct = enclave_signature(subject, options, policy, signer)
     files = {sigfile: sigstruct.to_bytes()}
     if form.output is not None:
         files = {form.output: measured} | files
@@ -73,8 +76,8 @@ def sign_manifest_form(
     }
 
 
-def _required(form: ManifestForm) -> tuple[Path, Path, Path]:
-    if form.manifest is None or form.pal is None or form.sigfile is None:
+def _required(form: ManifestForm, *, prepare: bool) -> tuple[Path, Path, Path | None]:
+    if form.manifest is None or form.pal is None or (form.sigfile is None and not prepare):
         given = {"--manifest": form.manifest, "--pal": form.pal, "--sigfile": form.sigfile}
         missing = ", ".join(option for option, value in given.items() if value is None)
         raise UsageError("options of sign", expected="--manifest, --pal and --sigfile", got=f"no {missing}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+from casemate.cli.hexadecimal import hex_bytes
 from casemate.cli.shown_checks import show_checks, show_result, show_summary
 
 if TYPE_CHECKING:
@@ -26,21 +27,6 @@ if TYPE_CHECKING:
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: Seconds for a connection to a server, and for each step of its handshake.
 _TIMEOUT = 20
-
-
-def _bytes(size: int) -> Callable[[str], bytes]:
-    """A reader of ``size`` bytes in hexadecimal."""
-
-    def read(digits: str) -> bytes:
-        try:
-            data = bytes.fromhex(digits)
-        except ValueError:
-            data = b""
-        if len(data) != size:
-            raise click.BadParameter(f"{digits!r} is not {size} bytes in hexadecimal.")
-        return data
-
-    return read
 
 
 def _moment(text: str) -> datetime:
@@ -160,15 +146,18 @@ _all_option = click.option(
     "--mrenclave",
     "mrenclaves",
     multiple=True,
-    type=_bytes(32),
+    type=hex_bytes(32),
     metavar="HEX",
     help="An accepted measurement; repeatable.",
 )
-@click.option("--mrsigner", type=_bytes(32), metavar="HEX", help="The accepted signer.")
+@click.option("--mrsigner", type=hex_bytes(32), metavar="HEX", help="The accepted signer.")
 @click.option("--isvprodid", type=click.IntRange(0, 0xFFFF), help="The accepted product of that signer.")
 @click.option("--min-isvsvn", type=click.IntRange(0, 0xFFFF), help="The least security version.")
 @click.option(
-    "--report-data", type=_bytes(64), metavar="HEX", help="What the enclave must have bound into the quote."
+    "--report-data",
+    type=hex_bytes(64),
+    metavar="HEX",
+    help="What the enclave must have bound into the quote.",
 )
 @click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
 @_all_option
@@ -208,6 +197,12 @@ def quote(file: Path, *, trust: _Trust, as_json: bool, everything: bool, **accep
     help="Who must have signed reference values and provenance.  [default: the enclave's signer]",
 )
 @click.option(
+    "--accept-unsigned-statements",
+    is_flag=True,
+    help="Accept reference values and provenance that nobody has signed, as sign --attach leaves them. Not "
+    "where a key is named.",
+)
+@click.option(
     "--rebuild",
     "source",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -229,6 +224,7 @@ def bundle(
     *,
     key: Path | None,
     provenance_key: Path | None,
+    accept_unsigned_statements: bool,
     source: Path | None,
     as_json: bool,
     **tools: Path | None,
@@ -243,11 +239,14 @@ def bundle(
     from casemate.builder.bundle_verification import require_sound, verify_bundle
     from casemate.simulator.platform_image import platform_image
 
+    if accept_unsigned_statements and (key or provenance_key):
+        raise click.UsageError("--accept-unsigned-statements goes with neither --key nor --provenance-key.")
     result = verify_bundle(
         Bundle.open(path),
         simulated_platform_image=platform_image(),
         key=None if key is None else _public_key(key),
         provenance_key=None if provenance_key is None else _public_key(provenance_key),
+        accept_unsigned_statements=accept_unsigned_statements,
     )
     if source is not None:
         result = replace(result, checks=(*result.checks, *_rebuild(path, source, **tools)))
@@ -301,6 +300,10 @@ def _bundle_summary(result: BundleVerification) -> dict[str, str]:
         lines["workload"] = str(result.name)
         lines["MRENCLAVE"] = str(result.mrenclave)
         lines["MRSIGNER"] = result.mrsigner or "none: the bundle is not signed"
+    if result.statements_signed is False:
+        lines["not signed"] = (
+            "reference values and provenance: only MRSIGNER vouches, for what MRENCLAVE covers"
+        )
     if result.simulated:
         lines["simulated"] = "yes: the measurement holds on no SGX machine"
     return lines

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.image_files import image_file
 from tests.support.projects import project
-from tests.support.small_bundle import KEY
+from tests.support.small_bundle import KEY, sign_with, small_bundle
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle, new_bundle
@@ -162,25 +162,22 @@ def test_opening_what_is_no_bundle_is_wrong_use(tmp_path: Path, name: str, got: 
 
 
 def test_a_signature_reaches_the_image_and_all_documents(tmp_path: Path) -> None:
-    with new_bundle(tmp_path / "bundle") as draft:
-        _fill(draft)
-    bundle = Bundle.open(tmp_path / "bundle")
+    bundle = small_bundle(tmp_path / "bundle")
     unsigned = bundle.image.digest
     assert bundle.signature is None
     with pytest.raises(FormatError):
         ReferenceValues.parse(bundle.reference_values, "reference-values.json")
 
     signer = FileSigner.open(KEY)
-    record = bundle.add_signature(bundle.documents(), b"sigstruct", MrSigner(b"\7" * 32), signer=signer)
+    record = sign_with(bundle, signer)
 
     assert record == bundle.measurement
     assert record.image_digest == bundle.image.digest != unsigned
-    assert bundle.signature == b"sigstruct"
     values = ReferenceValues.parse(bundle.reference_values, "reference-values.json")
-    assert values.mrsigner == b"\7" * 32
+    assert values.mrsigner == record.mrsigner
     assert values.image_digest == record.image_digest.removeprefix("sha256:")
     statement = read_statement(bundle.reference_values, "reference-values.json", (signer.public_key,))
-    assert statement.predicate.sources == {"python": "3.11.7"}
+    assert statement.predicate.sources == {"python": "3.11.9"}
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.signing import enclave_attributes, make_sigstruct, require_enclave_key
+from casemate.builder.signing import (
+    enclave_attributes,
+    enclave_identity,
+    make_sigstruct,
+    require_enclave_key,
+)
 from casemate.errors import KeyUnfitError
 from casemate.formats.manifest import CpuFeature, CpuFeatures, EnclaveSettings
 from casemate.formats.sgx.report import MrEnclave
@@ -25,7 +30,7 @@ from casemate.keys import RsaPublicKey
 
 VECTORS = Path(__file__).parents[2] / "vectors/measurement"
 SETTINGS = EnclaveSettings(size=1 << 28)
-MRENCLAVE = MrEnclave(bytes(range(32)))
+ENCLAVE = enclave_identity(MrEnclave(bytes(range(32))), SETTINGS)
 HINT = "make one with: openssl genrsa -3 -out KEY.pem 3072"
 
 
@@ -46,7 +51,7 @@ class WrongSigner:
 
 
 def test_a_signature_holds_and_its_quotients_are_those_of_the_architecture() -> None:
-    signed = make_sigstruct(mrenclave=MRENCLAVE, settings=SETTINGS, date=NO_DATE, signer=signer())
+    signed = make_sigstruct(ENCLAVE, date=NO_DATE, signer=signer())
     numbers = RSAPublicNumbers(3, signed.modulus)
     numbers.public_key().verify(
         signed.signature.to_bytes(384, "big"), signed.signed_bytes, PKCS1v15(), SHA256()
@@ -58,21 +63,19 @@ def test_a_signature_holds_and_its_quotients_are_those_of_the_architecture() -> 
 
 
 def test_a_signature_that_the_public_key_does_not_confirm_is_refused() -> None:
-    good = make_sigstruct(mrenclave=MRENCLAVE, settings=SETTINGS, date=NO_DATE, signer=signer())
+    good = make_sigstruct(ENCLAVE, date=NO_DATE, signer=signer())
     for signature in (bytes(384), good.modulus.to_bytes(384, "big"), b"\xff" * 384):
         wrong = WrongSigner(signer().public_key, signature)
         with pytest.raises(KeyUnfitError) as refused:
-            make_sigstruct(mrenclave=MRENCLAVE, settings=SETTINGS, date=NO_DATE, signer=wrong)
+            make_sigstruct(ENCLAVE, date=NO_DATE, signer=wrong)
         assert str(refused.value) == "signature: expected one that the public key confirms, got another"
 
 
 def test_a_signature_over_another_enclave_is_refused() -> None:
-    other = make_sigstruct(
-        mrenclave=MRENCLAVE, settings=replace(SETTINGS, isvsvn=1), date=NO_DATE, signer=signer()
-    )
+    other = make_sigstruct(replace(ENCLAVE, isvsvn=1), date=NO_DATE, signer=signer())
     wrong = WrongSigner(signer().public_key, other.signature.to_bytes(384, "big"))
     with pytest.raises(KeyUnfitError):
-        make_sigstruct(mrenclave=MRENCLAVE, settings=SETTINGS, date=NO_DATE, signer=wrong)
+        make_sigstruct(ENCLAVE, date=NO_DATE, signer=wrong)
 
 
 def numbers_of(key: RSAPrivateKey) -> RsaPublicKey:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.small_bundle import KEY, VECTORS, Small, sign_small, small_bundle
+from tests.support.small_bundle import KEY, VECTORS, Small, sign_small, sign_with, small_bundle
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.bundle_signing import sign_bundle
 from casemate.cli.main import run
 from casemate.errors import KeyUnfitError
 from casemate.formats.public_key import public_key_pem
-from casemate.formats.sgx.sigstruct import NO_DATE
 from casemate.keys import RsaPublicKey
-from casemate.simulator.platform_image import platform_image
 
 
 def test_reference_values_that_the_named_key_has_not_signed_are_refused_before_anything_is_sent(
@@ -69,12 +66,6 @@ def test_a_token_that_is_removed_meanwhile_leaves_the_bundle_as_it_was(
     before = {path: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()}
 
     with pytest.raises(KeyUnfitError):
-        sign_bundle(
-            bundle,
-            Leaving(FileSigner.open(KEY), signatures),
-            date=NO_DATE,
-            allow_debug=False,
-            simulated_platform_image=platform_image(),
-        )
+        sign_with(bundle, Leaving(FileSigner.open(KEY), signatures))
 
     assert {path: path.read_bytes() for path in bundle.path.rglob("*") if path.is_file()} == before

@@ -309,7 +309,8 @@ def test_a_debug_enclave_is_refused_unless_it_is_asked_for(casemate: Any, tmp_pa
     assert (done.code, done.out) == (1, "")
     assert done.err == (
         f"error: signature over insecure settings: expected none, got sgx.debug = true ({manifest})\n"
-        "hint: remove them, or sign for tests only with --allow-debug\n"
+        "hint: remove them, accept one by its name with --accept KEY, or sign for tests only with "
+        "--allow-debug\n"
     )
     assert list(tmp_path.iterdir()) == []
     assert sign(casemate, tmp_path, manifest, "--allow-debug").code == 0

@@ -39,7 +39,7 @@ def test_anything_else_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError) as refused:
         parse_public_key(data, where="public.pem")
     assert str(refused.value) == (
-        "public key: expected an RSA public key in PEM, got something else (public.pem)"
+        "public key: expected an RSA public key in PEM, or a certificate of one, got something else (public.pem)"
     )
 
 

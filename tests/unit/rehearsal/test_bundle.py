@@ -25,7 +25,8 @@ from casemate.builder.contents import Considered, ImageFile, Reason, Rule
 from casemate.builder.image import ImageContents, write_image
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.signing import enclave_attributes, sign_manifest
+from casemate.builder.signing import enclave_attributes, make_sigstruct, measured_subject
+from casemate.builder.signing_policy import SigningPolicy
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.errors import RehearsalError
 from casemate.formats.manifest import EnclaveSettings, load_manifest, with_defaults
@@ -114,9 +115,8 @@ def signer(tmp_path_factory: pytest.TempPathFactory) -> FileSigner:
 
 
 def sign(bundle: Bundle, signer: FileSigner) -> None:
-    sigstruct = sign_manifest(
-        bundle.manifest, platform_image(), signer=signer, date=NO_DATE, where="test", allow_debug=False
-    )
+    subject = measured_subject(bundle.manifest, platform_image(), policy=SigningPolicy(), where="test")
+    sigstruct = make_sigstruct(subject.enclave, date=NO_DATE, signer=signer)
     bundle.signature_path.write_bytes(sigstruct.to_bytes())
     record = replace(bundle.measurement, mrsigner=sigstruct.mrsigner)
     bundle.measurement_path.write_bytes(record.to_bytes())

@@ -1,0 +1,127 @@
+"""What is to be signed, in words, for the person who holds the key and has OpenSSL or the tool of an HSM."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from casemate.builder.signing import XFRM_FEATURES, SigningSubject
+from casemate.formats.sgx.report import DEBUG, MrSigner
+from casemate.formats.sgx.sigstruct import MRENCLAVE_IN_SIGNED_BYTES, NO_DATE, EnclaveIdentity, SigningDate
+
+#: What the bits of XFRM that a manifest can ask for are called.
+_NAMES: Final = {"avx": "AVX", "avx512": "AVX-512", "amx": "AMX", "mpx": "MPX", "pkru": "PKRU"}
+_EXINFO: Final = 1
+_WIDTH: Final = 16
+
+_HOW: Final = """\
+HOW TO CHECK IT
+  to-be-signed.bin holds the 256 bytes that the signature will cover. Its digest, and the MRENCLAVE in it:
+    $ openssl dgst -sha256 to-be-signed.bin
+    {digest}
+    $ tail -c +{first} to-be-signed.bin | head -c 32 | od -A n -v -t x1
+    {mrenclave}
+  Compare MRENCLAVE with what somebody told you over another way than this file, for example with what a
+  second machine measures.
+
+HOW TO SIGN IT
+  The key is RSA with 3072 bits and the exponent 3; the signature is PKCS#1 v1.5 with SHA-256.
+  With a key in a file:
+    $ openssl dgst -sha256 -sign KEY.pem -out signature.bin to-be-signed.bin
+  With a key on a token:
+    $ pkcs11-tool --module MODULE.so --login --sign --mechanism SHA256-RSA-PKCS --label KEY \\
+        --input-file to-be-signed.bin --output-file signature.bin
+  Check the signature with the public key:
+    $ openssl dgst -sha256 -verify PUBLIC.pem -signature signature.bin to-be-signed.bin
+
+WHAT TO GIVE BACK
+  signature.bin, 384 bytes, as it is: no base64, no PEM. And, once, the public key or its certificate.
+"""
+
+
+def request_text(subject: SigningSubject, date: SigningDate, mrsigner: MrSigner | None, signed: bytes) -> str:
+    """The request for a person.
+
+    Args:
+        subject: What is to be signed.
+        date: What the signature will say of when.
+        mrsigner: The key that has to sign; ``None`` where it is not known.
+        signed: The 256 bytes.
+    """
+    enclave = subject.enclave
+    how = _HOW.format(
+        digest=hashlib.sha256(signed).hexdigest(),
+        first=MRENCLAVE_IN_SIGNED_BYTES + 1,
+        mrenclave=enclave.mrenclave.hex(),
+    )
+    return (
+        "REQUEST FOR A SIGNATURE OVER AN SGX ENCLAVE\n\n"
+        "WHAT THE SIGNATURE SAYS\n"
+        f"{_lines(_statement(enclave, date, mrsigner))}\n"
+        "WHAT IT IS ABOUT\n"
+        f"{_lines(_origin(subject))}\n"
+        f"{how}"
+    )
+
+
+def _statement(
+    enclave: EnclaveIdentity, date: SigningDate, mrsigner: MrSigner | None
+) -> Iterator[tuple[str, str]]:
+    debug = enclave.attributes.flags & DEBUG
+    yield "MRENCLAVE", f"{enclave.mrenclave.hex()}"
+    yield "MRSIGNER", mrsigner.hex() if mrsigner else "that of the key which signs; none was named"
+    yield "ISVPRODID", f"{enclave.isvprodid}, the product among those of this key"
+    yield "ISVSVN", f"{enclave.isvsvn}, its security version; it never goes down"
+    yield "date", "none (0000-00-00)" if date == NO_DATE else str(date)
+    yield (
+        "debug",
+        "YES: THE HOST CAN READ AND CHANGE ITS MEMORY. For tests only."
+        if debug
+        else "no: the host can neither read nor change its memory",
+    )
+    yield from _features(enclave)
+    faults = enclave.misc_select[0] & _EXINFO
+    yield "faults", "the enclave is told where (EXINFO)" if faults else "the enclave is not told where"
+    yield "ATTRIBUTES", f"{enclave.attributes.to_bytes().hex()}"
+    yield "  mask", f"{enclave.attributes_mask.to_bytes().hex()}"
+    yield "MISCSELECT", f"{enclave.misc_select.hex()}, mask {enclave.misc_mask.hex()}"
+
+
+def _features(enclave: EnclaveIdentity) -> Iterator[tuple[str, str]]:
+    """The features of the processor, by what the signature says of them."""
+    xfrm, mask = enclave.attributes.xfrm, enclave.attributes_mask.xfrm
+    required, free, off = [], [], []
+    for name, bits in XFRM_FEATURES:
+        if xfrm & bits == bits:
+            required.append(_NAMES[name])
+        elif mask & bits == bits:
+            off.append(_NAMES[name])
+        else:
+            free.append(_NAMES[name])
+    yield "processor", f"must have {_listed(required)}"
+    yield "", f"may use {_listed(free)} where the machine has it"
+    yield "", f"must not use {_listed(off)}"
+
+
+def _origin(subject: SigningSubject) -> Iterator[tuple[str, str]]:
+    if subject.name is not None:
+        yield "workload", subject.name
+    yield (
+        "platform",
+        "SIMULATED: the signature holds on no SGX machine"
+        if subject.gramine_version is None
+        else f"Gramine {subject.gramine_version}",
+    )
+    yield "  libpal.so", f"SHA-256 {subject.platform_image_sha256}"
+    yield "manifest", f"SHA-256 {subject.manifest_sha256}"
+    if subject.image_digest is not None:
+        yield "image", f"{subject.image_digest}, before the signature is in it"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "nothing more"
+
+
+def _lines(pairs: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"  {label:<{_WIDTH}}{text}\n" for label, text in pairs)
