@@ -118,11 +118,12 @@ def vouch_for_tcb_info(
     signed = _decode(body, _SignedTcbInfo, what)
     begins, ends = _signed(signed.tcb_info, signed.signature, issuer_chain, TCB_CHAIN, trust, what=what)
     info = _read(TcbInfo.parse, bytes(signed.tcb_info), what)
-    head = _decode(bytes(signed.tcb_info), _Head, what)
     _require(what, "version", str(_TCB_INFO_VERSIONS[api_version]), str(info.version))
-    _require(what, "id", tee, info.id)
+    _require(what, "id", tee, info.id.value)
     _require(what, "FMSPC", fmspc.lower(), info.fmspc.hex())
-    return _document(what, (begins, info.issue_date), (ends, info.next_update), head, trust, number)
+    _require_number(what, number, info.tcb_evaluation_data_number)
+    window = (max(begins, info.issue_date), min(ends, info.next_update))
+    return _in_time(what, *window, trust, info.tcb_evaluation_data_number)
 
 
 def vouch_for_identity(
@@ -146,9 +147,10 @@ def vouch_for_identity(
         signed.enclave_identity, signed.signature, issuer_chain, QE_CHAIN, trust, what=what
     )
     identity = _read(EnclaveIdentity.parse, bytes(signed.enclave_identity), what)
-    head = _decode(bytes(signed.enclave_identity), _Head, what)
-    _require(what, "id", role, identity.id)
-    return _document(what, (begins, identity.issue_date), (ends, identity.next_update), head, trust, number)
+    _require(what, "id", role, identity.id.value)
+    _require_number(what, number, identity.tcb_evaluation_data_number)
+    window = (max(begins, identity.issue_date), min(ends, identity.next_update))
+    return _in_time(what, *window, trust, identity.tcb_evaluation_data_number)
 
 
 def vouch_for_evaluation_numbers(body: bytes, issuer_chain: bytes, trust: Trust, *, tee: str) -> Vouched:
@@ -262,12 +264,6 @@ class _SignedNumbers(msgspec.Struct, frozen=True):
     signature: _SignatureText
 
 
-class _Head(msgspec.Struct, frozen=True, rename="camel"):
-    """What both kinds of documents begin with; version 1 of identities had no number."""
-
-    tcb_evaluation_data_number: _Number = 0
-
-
 class _OneNumber(msgspec.Struct, frozen=True, rename="camel"):
     tcb_evaluation_data_number: _Number
 
@@ -323,17 +319,9 @@ def _signed(  # a document, its signature and what they are judged by
     return _window(chain)
 
 
-def _document(  # two windows and what they are judged by
-    what: str,
-    begins: tuple[datetime, datetime],
-    ends: tuple[datetime, datetime],
-    head: _Head,
-    trust: Trust,
-    number: int | None,
-) -> Vouched:
-    if number is not None:
-        _require(what, "TCB evaluation data number", str(number), str(head.tcb_evaluation_data_number))
-    return _in_time(what, max(begins), min(ends), trust, head.tcb_evaluation_data_number)
+def _require_number(what: str, wanted: int | None, found: int) -> None:
+    if wanted is not None:
+        _require(what, "TCB evaluation data number", str(wanted), str(found))
 
 
 def _in_time(what: str, begins: datetime, ends: datetime, trust: Trust, number: int | None = None) -> Vouched:
