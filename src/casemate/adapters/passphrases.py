@@ -32,9 +32,23 @@ def from_descriptor(descriptor: int) -> AskPassphrase:
 
 
 def from_variables(values: Mapping[str, str], name: str) -> AskPassphrase:
-    """The variable ``name`` out of ``values``."""
+    """The variable ``name`` out of ``values``, for one key: a second one is refused before it is tried.
+
+    What opens one token is a wrong PIN for another, and tokens count those.
+    """
+    first: list[str] = []
 
     def ask(what: str) -> Passphrase:
+        if what not in (first or [what]):
+            raise UsageError(
+                what,
+                expected="one of its own",
+                got=f"a variable that was for the {first[0]}",
+                where=f"environment variable {name}",
+                hint="two keys take theirs from --passphrase-fd N, a line each, that of --key first; the PIN "
+                "of a token may also lie in a file, with pin-source in its URI",
+            )
+        first.append(what)
         value = values.get(name)
         if not value:
             got = "an empty one" if value == "" else "none of that name"

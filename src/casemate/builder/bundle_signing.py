@@ -13,6 +13,7 @@ from typing import Final
 from casemate.builder.bundle import Bundle
 from casemate.builder.bundle_parts import BundleCheck, BundleParts, read_parts
 from casemate.builder.bundle_verification import content_checks
+from casemate.builder.hardening import insecure_settings
 from casemate.builder.image import signed_image, unsigned_digest, write_signed_image
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import renew_reference_values
@@ -80,6 +81,7 @@ def signable_bundle(
         manifest_sha256=record.manifest_sha256,
         platform_image_sha256=record.platform_image_sha256,
         gramine_version=record.gramine_version,
+        insecure=insecure_settings(parts.settings),
         name=parts.deployment.name,
         image_digest=unsigned_digest(parts.image),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from casemate.builder.signing import XFRM_FEATURES, SigningSubject
+from casemate.formats.one_line import one_line
 from casemate.formats.sgx.report import DEBUG, MrSigner
 from casemate.formats.sgx.sigstruct import MRENCLAVE_IN_SIGNED_BYTES, NO_DATE, EnclaveIdentity, SigningDate
 
@@ -14,16 +15,17 @@ from casemate.formats.sgx.sigstruct import MRENCLAVE_IN_SIGNED_BYTES, NO_DATE, E
 _NAMES: Final = {"avx": "AVX", "avx512": "AVX-512", "amx": "AMX", "mpx": "MPX", "pkru": "PKRU"}
 _EXINFO: Final = 1
 _WIDTH: Final = 16
+#: Characters of a setting.
+_LONGEST: Final = 200
 
 _HOW: Final = """\
 HOW TO CHECK IT
-  to-be-signed.bin holds the 256 bytes that the signature will cover. Its digest, and the MRENCLAVE in it:
-    $ openssl dgst -sha256 to-be-signed.bin
-    {digest}
-    $ tail -c +{first} to-be-signed.bin | head -c 32 | od -A n -v -t x1
+  to-be-signed.bin holds the 256 bytes that the signature will cover. MRENCLAVE stands in them:
+    $ tail -c +{first} to-be-signed.bin | head -c 32 | od -A n -v -t x1 | tr -d ' \\n'
     {mrenclave}
-  Compare MRENCLAVE with what somebody told you over another way than this file, for example with what a
-  second machine measures.
+  Compare it with what you were told over another way than this file, for example with what a second
+  machine has measured. The SHA-256 of the 256 bytes, which an HSM may show, is
+    {digest}
 
 HOW TO SIGN IT
   The key is RSA with 3072 bits and the exponent 3; the signature is PKCS#1 v1.5 with SHA-256.
@@ -99,9 +101,11 @@ def _features(enclave: EnclaveIdentity) -> Iterator[tuple[str, str]]:
             off.append(_NAMES[name])
         else:
             free.append(_NAMES[name])
-    yield "processor", f"must have {_listed(required)}"
-    yield "", f"may use {_listed(free)} where the machine has it"
-    yield "", f"must not use {_listed(off)}"
+    yield "processor", f"needs {_listed(required) or 'nothing beyond x87 and SSE'}"
+    if free:
+        yield "", f"may use {_listed(free)}"
+    if off:
+        yield "", f"leaves {_listed(off)} off"
 
 
 def _origin(subject: SigningSubject) -> Iterator[tuple[str, str]]:
@@ -115,12 +119,17 @@ def _origin(subject: SigningSubject) -> Iterator[tuple[str, str]]:
     )
     yield "  libpal.so", f"SHA-256 {subject.platform_image_sha256}"
     yield "manifest", f"SHA-256 {subject.manifest_sha256}"
+    yield "  insecure", "; ".join(map(_line, subject.insecure)) or "none of its settings"
     if subject.image_digest is not None:
         yield "image", f"{subject.image_digest}, before the signature is in it"
 
 
+def _line(text: str) -> str:
+    return one_line(text, _LONGEST)
+
+
 def _listed(names: list[str]) -> str:
-    return ", ".join(names) or "nothing more"
+    return ", ".join(names)
 
 
 def _lines(pairs: Iterable[tuple[str, str]]) -> str:

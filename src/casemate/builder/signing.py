@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from casemate.builder.hardening import insecure_settings
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.signing_policy import SigningPolicy, require_allowed, require_settings
 from casemate.errors import KeyUnfitError
@@ -52,6 +53,7 @@ class SigningSubject:
         manifest_sha256: Digest of the measured manifest, hexadecimal.
         platform_image_sha256: Digest of the platform image, likewise.
         gramine_version: The Gramine whose layout was measured; ``None`` for a simulated platform.
+        insecure: Settings that Gramine calls insecure and that were accepted, as ``key = value``.
         name: The workload; ``None`` for a manifest that is signed by itself.
         image_digest: ``sha256:…`` of its image without a signature; likewise.
     """
@@ -60,6 +62,7 @@ class SigningSubject:
     manifest_sha256: str
     platform_image_sha256: str
     gramine_version: str | None
+    insecure: tuple[str, ...] = ()
     name: str | None = None
     image_digest: str | None = None
 
@@ -206,4 +209,5 @@ def measured_subject(
         manifest_sha256=hashlib.sha256(measured.data).hexdigest(),
         platform_image_sha256=hashlib.sha256(platform_image).hexdigest(),
         gramine_version=gramine_version,
+        insecure=insecure_settings(measured.value),
     )
