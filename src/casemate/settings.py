@@ -18,6 +18,8 @@ class Settings:
     Attributes:
         cache: Folder for installed things that can be made again. ``$XDG_CACHE_HOME/casemate``, else
             ``~/.cache/casemate``.
+        gramine_key: Where Gramine's tools keep the key that signs when none is named.
+            ``$XDG_CONFIG_HOME/gramine/enclave-key.pem``, else below ``~/.config``.
         gramine: Prefix of the Gramine to measure; ``None`` looks in the usual places. ``$CASEMATE_GRAMINE``.
         library_path: Folders in which programs of this machine look for libraries first.
         ``$LD_LIBRARY_PATH``.
@@ -26,6 +28,7 @@ class Settings:
     """
 
     cache: Path
+    gramine_key: Path
     gramine: Path | None
     library_path: tuple[str, ...]
     source_date_epoch: int
@@ -34,10 +37,12 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings from ``environment``."""
         home = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        configuration = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
         gramine = environment.get("CASEMATE_GRAMINE")
         folders = re.split("[:;]", environment.get("LD_LIBRARY_PATH", ""))
         return cls(
             cache=home / "casemate",
+            gramine_key=configuration / "gramine" / "enclave-key.pem",
             gramine=Path(gramine) if gramine else None,
             library_path=tuple(folder for folder in folders if folder.startswith("/")),
             source_date_epoch=_epoch(environment.get("SOURCE_DATE_EPOCH") or "0"),

@@ -20,7 +20,7 @@ from casemate.builder.enclave import Area, EnclaveLayout, PageFlags, round_up
 from casemate.builder.gramine import enclave_constants
 from casemate.errors import FormatError
 from casemate.formats.elf import PAGE_SIZE, ElfImage
-from casemate.formats.manifest import EnclaveSettings, load_measured_manifest, missing_for_measurement
+from casemate.formats.manifest import EnclaveSettings, MeasuredManifest, missing_for_measurement
 from casemate.formats.sgx.report import MrEnclave
 
 #: The version of Gramine whose rules hold when none is named.
@@ -43,12 +43,12 @@ _ADDED_SPAN: Final = 1 << 24
 
 
 def measure(
-    manifest: bytes, platform_image: bytes, gramine_version: str = DEFAULT_GRAMINE_VERSION
+    manifest: bytes | MeasuredManifest, platform_image: bytes, gramine_version: str = DEFAULT_GRAMINE_VERSION
 ) -> MrEnclave:
     """MRENCLAVE of the enclave that Gramine loads for a measured manifest, byte for byte as it stands.
 
     Args:
-        manifest: Bytes of ``….manifest.sgx``.
+        manifest: ``….manifest.sgx``: its bytes, or what was read from them.
         platform_image: Bytes of ``libpal.so`` of the Gramine that will run.
         gramine_version: Its version: ``"1.9"``.
 
@@ -61,12 +61,12 @@ def measure(
 
 
 def layout_of(
-    manifest: bytes, platform_image: bytes, gramine_version: str = DEFAULT_GRAMINE_VERSION
+    manifest: bytes | MeasuredManifest, platform_image: bytes, gramine_version: str = DEFAULT_GRAMINE_VERSION
 ) -> EnclaveLayout:
     """The layout that :func:`measure` measures; arguments and errors are the same."""
     constants = enclave_constants(gramine_version)
-    value = load_measured_manifest(manifest)
-    missing = missing_for_measurement(value)
+    measured = MeasuredManifest.parse(manifest) if isinstance(manifest, bytes) else manifest
+    missing = missing_for_measurement(measured.value)
     if missing:
         raise FormatError(
             "manifest that is not yet complete",
@@ -74,8 +74,10 @@ def layout_of(
             got=f"no {missing[0]}" + (f" and {len(missing) - 1} more missing" if missing[1:] else ""),
             hint="expand it first: casemate sign --manifest M --pal P --key URI --output M.sgx --sigfile SIG",
         )
-    settings = EnclaveSettings.from_manifest(value)
-    return EnclaveLayout.of(manifest, settings, ElfImage.parse(platform_image), platform_image, constants)
+    settings = EnclaveSettings.from_manifest(measured.value)
+    return EnclaveLayout.of(
+        measured.data, settings, ElfImage.parse(platform_image), platform_image, constants
+    )
 
 
 def measure_layout(layout: EnclaveLayout) -> MrEnclave:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from casemate.cli.sign_manifest import ManifestForm, manifest_options, sign_manifest_form
+from casemate.cli.sign_manifest import ManifestForm, SignCommand, manifest_options, sign_manifest_form
 from casemate.cli.signing_options import (
     SigningOptions,
     enclave_signature,
@@ -22,13 +22,20 @@ from casemate.errors import UsageError
 _SHOWN = ("name", "mrenclave", "mrsigner", "isvprodid", "isvsvn", "date", "sigfile", "request")
 
 
-@click.command(name="sign")
+@click.command(name="sign", cls=SignCommand)
 @click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @signing_options
 @manifest_options
 @click.option("--json", "as_json", is_flag=True, help="Print what was signed, or is to be, as a document.")
+@click.pass_context
 def command(
-    bundle: Path | None, options: SigningOptions, *, as_json: bool, **manifest_form: Path | None
+    context: click.Context,
+    /,
+    bundle: Path | None,
+    options: SigningOptions,
+    *,
+    as_json: bool,
+    **manifest_form: Any,
 ) -> None:
     """Sign an enclave; the signature is verified before it is written.
 
@@ -46,11 +53,11 @@ def command(
     casemate sign BUNDLE --attach SIGNATURE --request OUT --public-key PEM [--provenance-key URI]
 
     \b
-    casemate sign --manifest M --pal P --key URI --sigfile SIG [--output M.sgx]
+    casemate sign --manifest M --output M.sgx [--key URI] [--pal P] [--sigfile SIG]
 
-    stands in for gramine-sgx-sign: a manifest whose trusted files are not yet hashed is
-    expanded into --output; a complete one is measured byte for byte as it stands. --prepare
-    and --attach go with this form, too.
+    stands in for gramine-sgx-sign, with its options and what it prints: a manifest whose trusted
+    files are not yet hashed is expanded into --output; a complete one is measured byte for byte
+    as it stands, and needs no --output. --prepare and --attach go with this form, too.
 
     What gives an enclave away is refused before any key is asked for: debug and other insecure
     settings, a measurement that --expect-mrenclave does not name, a step back behind --after.
@@ -61,11 +68,17 @@ def command(
         raise UsageError("options of sign", expected="a bundle", got="--provenance-key with --manifest")
     if bundle is not None and any(manifest_form.values()):
         raise UsageError("options of sign", expected="a bundle, or --manifest with its options", got="both")
+    if bundle is None:
+        options = form.with_key(options, context.args)
     options.require_consistent()
     options.date()
     options.named_key()
-    result = sign_manifest_form(form, options) if bundle is None else _sign_bundle(bundle, options)
-    _show(result, as_json=as_json)
+    if bundle is not None:
+        _show(_sign_bundle(bundle, options), as_json=as_json)
+        return
+    result = sign_manifest_form(form, options, as_json=as_json)
+    if as_json or options.prepare is not None:
+        _show(result, as_json=as_json)
 
 
 def _sign_bundle(path: Path, options: SigningOptions) -> dict[str, Any]:

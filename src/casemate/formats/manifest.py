@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, Final
 
 from casemate.errors import FormatError
+from casemate.formats.trusted_files_text import all_hashed, cut, lengthened, put_back, shortened
 
 #: Gramine's defaults where the manifest says nothing, without and with dynamic memory (EDMM).
 DEFAULT_ENCLAVE_SIZE: Final = "256M"
@@ -158,6 +159,30 @@ class TrustedFile:
         return cls(uri=uri, sha256=sha256)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredManifest:
+    """A manifest that is measured or signed: its bytes, and what they say.
+
+    Attributes:
+        data: The bytes that MRENCLAVE covers.
+        value: What they say, without any default.
+    """
+
+    data: bytes
+    value: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, data: bytes) -> MeasuredManifest:
+        """Read ``data``; errors are those of :func:`load_measured_manifest`."""
+        return cls(data=data, value=load_measured_manifest(data))
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> MeasuredManifest:
+        """Write ``value``; errors are those of :func:`dump_manifest`."""
+        _require_start(value)
+        return cls(data=dump_manifest(value), value=value)
+
+
 def load_manifest(data: bytes) -> dict[str, Any]:
     """Parse the bytes of a manifest.
 
@@ -176,7 +201,7 @@ def load_manifest(data: bytes) -> dict[str, Any]:
             hint="Gramine ends the manifest at the first NUL byte",
         )
     try:
-        manifest = tomllib.loads(data.decode("utf-8"))
+        manifest = _parsed(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         where = f"offset {error.start}"
         raise FormatError("manifest", expected="UTF-8", got="other bytes", where=where) from error
@@ -233,7 +258,9 @@ def dump_manifest(value: Mapping[str, Any]) -> bytes:
 
     _require_readable(value)
     try:
-        return tomli_w.dumps(value).encode("utf-8")
+        short = shortened(value)
+        text = lengthened(tomli_w.dumps(short), value["sgx"]["trusted_files"]) if short else None
+        return (text if text is not None else tomli_w.dumps(value)).encode("utf-8")
     except UnicodeEncodeError as error:
         raise FormatError("manifest", expected="text that UTF-8 can hold", got="a lone surrogate") from error
 
@@ -285,9 +312,11 @@ def missing_for_measurement(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """
     sgx = _table(manifest, "sgx")
     entrypoint = _table(_table(manifest, "loader"), "loader.entrypoint")
+    entries = _get(sgx, "sgx.trusted_files", list, [])
     missing = [f"sgx.{key}" for key in ("enclave_size", "max_threads") if key not in sgx]
     missing += [f"loader.entrypoint.{key}" for key in ("uri", "sha256") if key not in entrypoint]
-    missing += [f"digest of {file.uri}" for file in trusted_files(manifest) if file.sha256 is None]
+    if not all_hashed(entries):
+        missing += [f"digest of {file.uri}" for file in trusted_files(manifest) if file.sha256 is None]
     return tuple(missing)
 
 
@@ -403,6 +432,19 @@ def _number(sgx: Mapping[str, Any], place: str, *, default: int, low: int, high:
     raise FormatError("manifest", expected=f"{low} to {high}", got=str(value), where=place)
 
 
+def _parsed(text: str) -> dict[str, Any]:
+    """What the TOML says; a long list of trusted files does not go through the parser."""
+    short = cut(text)
+    if short is not None:
+        try:
+            manifest = put_back(tomllib.loads(short.text), short.entries)
+        except (RecursionError, ValueError):
+            manifest = None  # the whole text is parsed, so that the error names the line in it
+        if manifest is not None:
+            return manifest
+    return tomllib.loads(text)
+
+
 def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
     """Every key and every value that is neither array nor table, with its place."""
     if isinstance(value, Mapping):
@@ -419,6 +461,11 @@ def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
 
 def _require_readable(manifest: Mapping[str, Any]) -> None:
     """Refuse keys and values that Gramine's parser does not read, or reads as something else."""
+    sgx = manifest.get("sgx")
+    if isinstance(sgx, Mapping):
+        entries = sgx.get("trusted_files")
+        if isinstance(entries, list) and all_hashed(entries):  # then they are plain, all of them
+            manifest = dict(manifest) | {"sgx": dict(sgx) | {"trusted_files": []}}
     for place, leaf in _leaves("", manifest):
         where = _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", place)
         if isinstance(leaf, str):

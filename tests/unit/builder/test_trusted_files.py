@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from casemate.builder.trusted_files import expand_files, expand_manifest, hash_files
+from casemate.builder.trusted_files import LocatedFile, expand_files, expand_manifest
 from casemate.errors import ToolchainError, UsageError
 from casemate.formats.manifest import TrustedFile
 
 DIGEST, OTHER = "00" * 32, "11" * 32
+LIBOS = {"loader": {"entrypoint": {"uri": "file:/libos", "sha256": DIGEST}}}
 
 
 def entry(uri: str, sha256: str | None = None) -> TrustedFile:
@@ -59,8 +61,9 @@ def test_an_entry_that_comes_twice_is_kept_once_at_its_first_place(tree: Path) -
 
 def test_of_two_entries_for_one_file_the_hashed_one_is_kept(tree: Path) -> None:
     uri = f"file:{tree}/b/a"
-    assert expand_files([entry(uri), entry(uri, DIGEST)]) == (entry(uri, DIGEST),)
-    assert expand_files([entry(uri, DIGEST), entry(uri)]) == (entry(uri, DIGEST),)
+    expected = (LocatedFile(uri, DIGEST, f"{tree}/b/a"),)
+    assert expand_files([entry(uri), entry(uri, DIGEST)]) == expected
+    assert expand_files([entry(uri, DIGEST), entry(uri)]) == expected
 
 
 def test_two_digests_for_one_file_are_refused(tree: Path) -> None:
@@ -71,17 +74,30 @@ def test_two_digests_for_one_file_are_refused(tree: Path) -> None:
 
 
 def test_a_digest_that_is_given_is_not_looked_up() -> None:
-    assert hash_files([entry("file:/nowhere", DIGEST)]) == (entry("file:/nowhere", DIGEST),)
+    manifest = {"sgx": {"trusted_files": [{"uri": "file:/nowhere", "sha256": DIGEST}]}} | LIBOS
+    expansion = expand_manifest(manifest, libos=None)
+    assert expansion.manifest["sgx"]["trusted_files"] == manifest["sgx"]["trusted_files"]
+    assert expansion.paths == ("/nowhere",)
+
+
+def expanded(*uris: str, **options: Any) -> dict[str, str]:
+    """URI -> digest of the expansion of a manifest."""
+    manifest = {"sgx": {"trusted_files": list(uris)}} | LIBOS
+    entries = expand_manifest(manifest, libos=None, **options).manifest["sgx"]["trusted_files"]
+    return {entry["uri"]: entry["sha256"] for entry in entries}
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def test_a_file_is_hashed(tree: Path) -> None:
-    (file,) = hash_files([entry(f"file:{tree}/b/a")])
-    assert file.sha256 == hashlib.sha256(b"a").hexdigest()
+    assert expanded(f"file:{tree}/b/a") == {f"file:{tree}/b/a": digest(b"a")}
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError) as refused:
-        hash_files([entry(f"file:{tmp_path}/gone")])
+        expanded(f"file:{tmp_path}/gone")
     assert str(refused.value) == (
         f"trusted file cannot be read: got No such file or directory ({tmp_path}/gone)"
     )
@@ -90,9 +106,11 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_without_its_slash_is_refused(tree: Path) -> None:
+@pytest.mark.parametrize("sha256", [None, DIGEST])
+def test_a_folder_without_its_slash_is_refused(tree: Path, sha256: str | None) -> None:
+    uri = f"file:{tree}/b"
     with pytest.raises(ToolchainError) as refused:
-        uris(entry(f"file:{tree}/b"))
+        uris(entry(uri, sha256)) if sha256 else expanded(uri)
     assert str(refused.value) == (
         "trusted file: expected a folder's URI to end with a slash, and no other, got a folder "
         f"(file:{tree}/b)"
@@ -119,7 +137,7 @@ def test_a_manifest_gets_its_defaults_its_libos_and_its_files(tree: Path) -> Non
     libos = tree / "libsysdb.so"
     libos.write_text("libos")
     manifest = {"sgx": {"trusted_files": [f"file:{tree}/b/a"]}, "fs": {"mounts": []}}
-    complete = expand_manifest(manifest, libos=libos)
+    complete = expand_manifest(manifest, libos=str(libos)).manifest
     assert complete["loader"]["entrypoint"] == {
         "uri": f"file:{libos}",
         "sha256": hashlib.sha256(b"libos").hexdigest(),

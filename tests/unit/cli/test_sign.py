@@ -38,6 +38,9 @@ def casemate(capsys: pytest.CaptureFixture[str]) -> Any:
     return call
 
 
+NOTE = "Measured as Gramine 1.9 lays out enclaves, because --gramine-version names no other.\n"
+
+
 def expected_of(folder: Path) -> dict[str, Any]:
     read: dict[str, Any] = json.loads((folder / "expected.json").read_text())
     return read
@@ -53,7 +56,7 @@ def options_of(folder: Path) -> list[object]:
 def test_measure_gives_the_measurement_of_every_vector(casemate: Any, folder: Path) -> None:
     expected = expected_of(folder)
     done = casemate("measure", "--manifest", folder / "app.manifest.sgx", "--pal", folder / expected["pal"])
-    assert done == Done(0, expected["mrenclave"] + "\n", "")
+    assert done == Done(0, expected["mrenclave"] + "\n", NOTE)
 
 
 def test_measure_tells_what_it_measured_as_a_document(casemate: Any) -> None:
@@ -98,7 +101,7 @@ def test_a_setting_that_only_gramines_parser_sees_is_not_signed(
 def test_a_complete_manifest_is_signed_as_it_stands(casemate: Any, folder: Path, tmp_path: Path) -> None:
     manifest, sigfile = folder / "app.manifest.sgx", tmp_path / "app.sig"
     done = casemate("sign", "--manifest", manifest, *options_of(folder), "--sigfile", sigfile)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, NOTE)
     assert sigfile.read_bytes() == (folder / "app.sig").read_bytes()
     assert list(tmp_path.iterdir()) == [sigfile]
 
@@ -118,7 +121,7 @@ def test_a_manifest_is_expanded_and_signed_as_gramine_does(
         "--sigfile",
         sigfile,
     )
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, NOTE)
     assert output.read_bytes() == (folder / "app.manifest.sgx").read_bytes()
     assert sigfile.read_bytes() == (folder / "app.sig").read_bytes()
 
@@ -149,7 +152,7 @@ def test_trusted_files_are_hashed_and_the_libos_is_found_beside_the_platform_ima
         "sign", "--manifest", manifest, "--pal", gramine / "sgx/libpal.so", "--key", KEY,
         "--output", output, "--sigfile", tmp_path / "a.sig",
     )  # fmt: skip
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, NOTE)
     text = output.read_text()
     assert f'uri = "file:{gramine}/libsysdb.so"' in text
     assert f'uri = "file:{tmp_path}/app/main"' in text
@@ -163,6 +166,8 @@ def test_the_document_says_what_was_signed(casemate: Any, tmp_path: Path) -> Non
     assert json.loads(done.out) == {
         "version": 1,
         **{field: expected[field] for field in (*fields, "misc_select", "date")},
+        "gramine_version": "1.9",
+        "digests_from_cache": 0,
         "manifest": str(manifest),
         "sigfile": str(sigfile),
     }
@@ -203,10 +208,9 @@ def test_today_is_a_date(casemate: Any, tmp_path: Path) -> None:
         ),
         pytest.param(
             ["--key", "KEY.pem"],
-            "error: key URI: expected file:KEY.pem, pkcs11:token=T;object=K, azurekv://VAULT/KEY, "
-            "exec:COMMAND?public-key=FILE.pem or plugin:NAME, got KEY.pem, which names no kind of key\n"
-            "hint: a key in a file is file:KEY.pem\n",
-            id="a path for a key",
+            "error: key file cannot be read: got No such file or directory (KEY.pem)\n"
+            "hint: give the path of a PEM file: --key file:KEY.pem\n",
+            id="a path of no key",
         ),
         pytest.param(
             ["--key", "pkcs12:KEY.p12"],
@@ -337,10 +341,9 @@ def test_a_key_that_cannot_sign_enclaves_is_refused(
     assert list(tmp_path.iterdir()) == [key]
 
 
-def test_options_that_are_missing_are_named(casemate: Any) -> None:
-    done = casemate("sign", "--manifest", DEFAULTS / "app.manifest.sgx", "--key", KEY)
-    assert done == Done(
-        2, "", "error: options of sign: expected --manifest, --pal and --sigfile, got no --pal, --sigfile\n"
+def test_options_that_are_missing_are_named(casemate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert casemate("sign", "--key", KEY) == Done(
+        2, "", "error: options of sign: expected a bundle, or --manifest, got neither\n"
     )
 
 

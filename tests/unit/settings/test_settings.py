@@ -13,6 +13,7 @@ from casemate.settings import Settings
 def test_an_empty_environment_gives_every_default() -> None:
     assert Settings.from_environment({}) == Settings(
         cache=Path.home() / ".cache" / "casemate",
+        gramine_key=Path.home() / ".config" / "gramine" / "enclave-key.pem",
         gramine=None,
         library_path=(),
         source_date_epoch=0,
@@ -22,6 +23,7 @@ def test_an_empty_environment_gives_every_default() -> None:
 def test_everything_can_be_set() -> None:
     environment = {
         "XDG_CACHE_HOME": "/cache",
+        "XDG_CONFIG_HOME": "/config",
         "CASEMATE_GRAMINE": "/opt/gramine",
         "LD_LIBRARY_PATH": "/opt/a:relative::/opt/b;/opt/c",
         "SOURCE_DATE_EPOCH": "1700000000",
@@ -29,6 +31,7 @@ def test_everything_can_be_set() -> None:
 
     assert Settings.from_environment(environment) == Settings(
         cache=Path("/cache/casemate"),
+        gramine_key=Path("/config/gramine/enclave-key.pem"),
         gramine=Path("/opt/gramine"),
         library_path=("/opt/a", "/opt/b", "/opt/c"),
         source_date_epoch=1_700_000_000,
