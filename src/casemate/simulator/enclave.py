@@ -50,13 +50,17 @@ class SimulatedEnclave:
     attributes: Attributes = _DEFAULT_ATTRIBUTES
     misc_select: bytes = bytes(4)
 
-    def quote(self, report_data: bytes) -> bytes:
-        """A quote, version 3, over 64 bytes of the enclave's choice.
+    def quote(self, report_data: bytes, *, version: int = 3) -> bytes:
+        """A quote over 64 bytes of the enclave's choice.
+
+        Args:
+            report_data: The 64 bytes.
+            version: Of the quote: 3, which Intel's libraries make, 4 or 5.
 
         Raises:
-            FormatError: Not 64 bytes.
+            FormatError: Not 64 bytes, or another version.
         """
-        return self.platform.quote(self._body(report_data))
+        return self.platform.quote(self._body(report_data), version=version)
 
     def report(self, target_info: bytes, report_data: bytes) -> bytes:
         """A REPORT, 432 bytes, whose MAC the target enclave of the same platform can check.

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from casemate.errors import FormatError
 from casemate.formats.sgx.collateral import Collateral
 from casemate.formats.sgx.pck import PckExtension, PlatformConfiguration, SgxType
+from casemate.formats.sgx.quote import Tee
 from casemate.formats.sgx.report import ReportBody
-from casemate.simulator.endorsements import Standing, endorse
+from casemate.formats.sgx.td_report import TdReport
+from casemate.simulator.endorsements import Standing, Statements, state
 from casemate.simulator.pki import (
     Authorities,
     Identity,
@@ -27,7 +29,7 @@ from casemate.simulator.pki import (
     new_key,
     private_key_pem,
 )
-from casemate.simulator.quoting import QUOTING_ENCLAVE, QuotingEnclave
+from casemate.simulator.quoting import QUOTING_ENCLAVE, TD_QUOTING_ENCLAVE, QuotingEnclave
 
 #: A processor family with SGX on several packages (Ice Lake server).
 FMSPC = bytes.fromhex("00606a000000")
@@ -49,9 +51,9 @@ class SimulatedPlatform:
     Attributes:
         authorities: Its simulated manufacturer.
         sgx_extension: What the PCK certificate says about it.
-        quoting_enclave: Makes its quotes.
+        quoting_enclave: Makes its quotes of enclaves.
         secret: Stands for the fuses of the processor, 32 bytes; never printed.
-        collateral: What its manufacturer says about it.
+        collateral: What its manufacturer says about it, for SGX.
     """
 
     authorities: Authorities
@@ -67,6 +69,7 @@ class SimulatedPlatform:
         *,
         authority: PckAuthority = PckAuthority.PLATFORM,
         standing: Standing | None = None,
+        sgx_extension: PckExtension | None = None,
     ) -> SimulatedPlatform:
         """A platform with fresh keys and a fresh root.
 
@@ -75,42 +78,85 @@ class SimulatedPlatform:
                 valid for 30 days.
             authority: Which kind of authority certifies its PCK.
             standing: How it stands with its manufacturer; by default everything is up to date.
+            sgx_extension: What its PCK certificate says about it; by default what :func:`sgx_extension_of`
+                gives for ``authority``.
         """
         moment = now.astimezone(UTC).replace(microsecond=0)
         authorities = Authorities.create(moment, authority)
-        extension = _new_extension(authority)
+        extension = sgx_extension or sgx_extension_of(authority)
         pck = authorities.issue_pck(moment, authority, extension.to_der())
         quoting_enclave = _quoting_enclave(authorities, extension, pck, new_key(), secrets.token_bytes(16))
+        statements = state(
+            authorities,
+            pck,
+            extension,
+            quoting_enclave.body,
+            tee=Tee.SGX,
+            now=moment,
+            standing=standing or Standing(),
+        )
         return cls(
             authorities=authorities,
             sgx_extension=extension,
             quoting_enclave=quoting_enclave,
             secret=secrets.token_bytes(_SECRET_SIZE),
-            collateral=endorse(
-                authorities, pck, extension, quoting_enclave.body, now=moment, standing=standing or Standing()
-            ),
+            collateral=statements.sign(authorities),
         )
 
     def endorsed(self, now: datetime, standing: Standing) -> SimulatedPlatform:
         """The same platform, with collateral issued at ``now``: renewed, or after a TCB recovery."""
-        collateral = endorse(
+        return replace(self, collateral=self.sign(self.statements(now, standing=standing)))
+
+    def statements(
+        self, now: datetime, *, tee: Tee = Tee.SGX, standing: Standing | None = None
+    ) -> Statements:
+        """What its manufacturer says about it from ``now`` on: values to change before they are signed.
+
+        Args:
+            now: From when it is valid, with a time zone.
+            tee: About which technology.
+            standing: How it stands; by default everything is up to date.
+        """
+        quoting_enclave = self.quoting_enclave if tee is Tee.SGX else self.td_quoting_enclave
+        return state(
             self.authorities,
-            self.quoting_enclave.pck,
+            quoting_enclave.pck,
             self.sgx_extension,
-            self.quoting_enclave.body,
+            quoting_enclave.body,
+            tee=tee,
             now=now.astimezone(UTC).replace(microsecond=0),
-            standing=standing,
+            standing=standing or Standing(),
         )
-        return replace(self, collateral=collateral)
+
+    def sign(self, statements: Statements) -> Collateral:
+        """Collateral in which its manufacturer says this."""
+        return statements.sign(self.authorities)
+
+    @property
+    def td_quoting_enclave(self) -> QuotingEnclave:
+        """Makes its quotes of trust domains: another enclave, with the attestation key of the first."""
+        body = replace(TD_QUOTING_ENCLAVE, cpu_svn=self.quoting_enclave.body.cpu_svn)
+        return replace(self.quoting_enclave, body=body)
 
     @property
     def root_certificate(self) -> bytes:
         """The certificate of the root, PEM: what a verifier has to be told to accept this platform."""
         return self.authorities.root.certificate_pem()
 
-    def quote(self, report: ReportBody) -> bytes:
-        """A quote, version 3, over the report of an enclave of this platform."""
-        return self.quoting_enclave.quote(report)
+    def quote(self, report: ReportBody | TdReport, *, version: int | None = None) -> bytes:
+        """A quote over the report of an enclave or a trust domain of this platform.
+
+        Args:
+            report: The report.
+            version: Of the quote; by default the one in which Intel's libraries quote such a report.
+
+        Raises:
+            FormatError: The version cannot carry the report.
+        """
+        of_enclave = isinstance(report, ReportBody)
+        return (self.quoting_enclave if of_enclave else self.td_quoting_enclave).quote(
+            report, version=version
+        )
 
     def derive_key(self, *identity: bytes) -> bytes:
         """What EGETKEY would give for ``identity``: 16 bytes that only this platform can make again."""
@@ -186,8 +232,11 @@ def _quoting_enclave(
     )
 
 
-def _new_extension(authority: PckAuthority) -> PckExtension:
-    """A platform of several packages for the platform authority, of one for the processor authority."""
+def sgx_extension_of(authority: PckAuthority) -> PckExtension:
+    """What a PCK certificate says by default, with a fresh PPID: values to change for another platform.
+
+    A platform of several packages for the platform authority, of one for the processor authority.
+    """
     several = authority is PckAuthority.PLATFORM
     return PckExtension(
         ppid=secrets.token_bytes(16),
