@@ -108,7 +108,7 @@ def exchange(
         return Broken(what=f"a certificate that is refused: {error.verify_message}", transient=False)
     except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
         if connection.is_cut:
-            return Broken(what=f"no whole answer in {times.answer:g} seconds", transient=True)
+            return Broken(what=f"no whole answer in {times.answer:.1f} seconds", transient=True)
         return Broken(what=_describe(error), transient=not isinstance(error, ValueError))
 
 
@@ -231,6 +231,8 @@ def _describe(error: Exception) -> str:
         return "nothing in time"
     if isinstance(error, http.client.RemoteDisconnected):
         return "the end of the connection instead of an answer"
+    if isinstance(error, zlib.error):
+        return "a compressed answer that cannot be read"
     if isinstance(error, http.client.IncompleteRead):
         return "an answer that is cut off"
     if isinstance(error, OSError) and str(error).startswith("Tunnel connection failed"):
