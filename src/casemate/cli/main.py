@@ -24,7 +24,7 @@ COMMANDS: dict[str, str] = {
     "rehearse": "Run a bundle here, as Gramine would, on a simulated platform.",
     "verify": "Appraise a quote, a running service's RA-TLS certificate, or a bundle.",
     "render": "Write Kubernetes objects for a bundle.",
-    "serve": "Run the key broker.",
+    "serve": "Run the key broker, or the collateral service.",
     "demo": "Show the whole flow on this machine, on a sample application.",
 }
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import logging
+import importlib
 import os
-import sys
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+from casemate.cli.listening import (
+    announcement,
+    listening_address,
+    log_to_stderr,
+    require_certificates,
+    utc_now,
+)
 from casemate.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -29,10 +33,24 @@ _ANY_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Bytes of any file that is read; each format has a smaller bound of its own.
 _MAX_FILE_SIZE = 8 << 20
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # to recognise them, not to bind to them
 
 
-@click.group("serve")
+class _Services(click.Group):
+    """The services; all but the broker are modules of their own, imported when chosen."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return [*super().list_commands(ctx), "collateral"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command that runs one."""
+        if cmd_name != "collateral":
+            return super().get_command(ctx, cmd_name)
+        chosen: click.Command = importlib.import_module("casemate.cli.serve_collateral").command
+        return chosen
+
+
+@click.group("serve", cls=_Services)
 def command() -> None:
     """Run a service."""
 
@@ -144,9 +162,9 @@ def broker(**options: Any) -> None:
     """Release secrets to the enclaves that match reference values, over HTTPS until a signal comes."""
     if options["simulated_platform"]:
         options |= _simulation(options)
-    address = _address(options["listen"])
+    address = listening_address(options["listen"])
     if options["prepare"]:
-        _require_certificates(options["tls"], options["tls_names"], address)
+        require_certificates("broker", options["tls"], options["tls_names"], address)
         return
     for name in ("store", "reference_values", "collateral"):
         if not options[name]:
@@ -163,7 +181,7 @@ def _simulation(options: dict[str, Any]) -> dict[str, Path]:
         raise click.UsageError("Give --simulated-platform, or --collateral and --simulated-root.")
     folder: Path = options["simulated_platform"]
     if not folder.exists():
-        open_platform(folder, _utc_now())
+        open_platform(folder, utc_now())
         click.echo(f"broker: made a simulated platform in {folder}: it protects nothing", err=True)
     return {"collateral": folder / "collateral.json", "simulated_root": folder / "root.pem"}
 
@@ -177,11 +195,11 @@ def _serve(options: BrokerOptions, address: Address) -> None:
     from casemate.broker.store import ResourceStore
     from casemate.broker.token import TokenIssuer
 
-    _log_to_stderr()
+    log_to_stderr()
     policy = _policy(options)
     appraiser = _appraiser(options, policy)
     wanted = _wanted(options)
-    _require_certificates(options.tls, options.tls_names, address)
+    require_certificates("broker", options.tls, options.tls_names, address)
     key = _key(options)
     with closing(SqliteStore.open(options.store, key)) as table:
         store = ResourceStore(table, key, os.urandom)
@@ -198,49 +216,9 @@ def _serve(options: BrokerOptions, address: Address) -> None:
         )
         listener = bind(address)
         host, port = listener.getsockname()[:2]
-        app = make_app(broker, clock=_utc_now)
-        BrokerServer(app, listener, options.tls, _announcement(options, host, port)).run_until_signal()
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-
-
-def _address(text: str) -> Address:
-    from casemate.adapters.broker_server import Address
-
-    host, separator, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(
-            "listening address",
-            expected="HOST:PORT",
-            got=text,
-            where="--listen",
-            hint="for example --listen 127.0.0.1:8080 or --listen [::1]:0",
-        )
-    return Address(host=host, port=int(port))
-
-
-def _announcement(options: BrokerOptions, host: str, port: int) -> Callable[[], None]:
-    from casemate.adapters.broker_server import Address
-
-    url = f"https://{Address(host=host, port=port)}"
-
-    def announce() -> None:
-        click.echo(f"broker: {url} ready", err=True)
-        if options.as_json:
-            click.echo(
-                json.dumps({"version": 1, "kind": "casemate.broker", "url": url, "host": host, "port": port})
-            )
-            sys.stdout.flush()
-
-    return announce
+        app = make_app(broker, clock=utc_now)
+        announce = announcement("broker", host, port, as_json=options.as_json)
+        BrokerServer(app, listener, options.tls, announce).run_until_signal()
 
 
 def _policy(options: BrokerOptions) -> WorkloadPolicy:
@@ -288,23 +266,6 @@ def _appraiser(options: BrokerOptions, policy: WorkloadPolicy) -> ReferenceAppra
         endorsements=Collateral.parse_json(_read(options.collateral)),
         simulated_roots=TrustRoots.simulated(*roots),
         accepted_statuses=accepted_statuses(options.statuses),
-    )
-
-
-def _require_certificates(folder: Path, further_names: tuple[str, ...], address: Address) -> None:
-    from casemate.adapters.broker_server import has_certificates
-    from casemate.adapters.service_certificate import make_service_certificates
-
-    if has_certificates(folder):
-        return
-    # A client does not call a wildcard address by its name.
-    host = () if address.host in _WILDCARDS else (address.host,)
-    names = tuple(dict.fromkeys((*host, "localhost", "127.0.0.1", *further_names)))
-    make_service_certificates(folder, names, _utc_now())
-    click.echo(
-        f"broker: made a development certificate in {folder} for {', '.join(names)}; its authority's key is "
-        "not kept",
-        err=True,
     )
 
 

@@ -42,6 +42,7 @@ from casemate.collateral.store import (
     Listed,
     Platform,
     PlatformId,
+    RawTcb,
     Registration,
     RegistrationState,
 )
@@ -220,11 +221,15 @@ class SqlStore:
                     (*key, position, certificate.tcbm, certificate.pem),
                 )
             for tcb in platform.tcbs:
-                transaction.execute(
-                    "INSERT INTO platform_tcb (qe_id, pce_id, cpu_svn, pce_svn, tcbm) VALUES (?, ?, ?, ?, ?)"
-                    " ON CONFLICT (qe_id, pce_id, cpu_svn, pce_svn) DO UPDATE SET tcbm = excluded.tcbm",
-                    (*key, tcb.cpu_svn, tcb.pce_svn, tcb.tcbm),
-                )
+                _put_tcb(transaction, platform.id, tcb)
+
+    def add_tcb(self, platform: PlatformId, tcb: RawTcb) -> None:
+        """Remember that a platform runs at a TCB."""
+        with self._database.writing() as transaction:
+            _next_revision(transaction)
+            key = (platform.qe_id, platform.pce_id)
+            if transaction.execute("SELECT 1 FROM platform WHERE qe_id = ? AND pce_id = ?", key):
+                _put_tcb(transaction, platform, tcb)
 
     def platforms(self, fmspcs: tuple[str, ...] = ()) -> Iterator[Platform]:
         """The platforms of these families, or all; each is read when it is asked for."""
@@ -316,6 +321,14 @@ def _precedence(transaction: Transaction, name: DocumentName) -> tuple[int, int]
 
 def _delete_document(transaction: Transaction, name: DocumentName) -> None:
     transaction.execute("DELETE FROM document WHERE kind = ? AND name = ?", from_name(name))
+
+
+def _put_tcb(transaction: Transaction, platform: PlatformId, tcb: RawTcb) -> None:
+    transaction.execute(
+        "INSERT INTO platform_tcb (qe_id, pce_id, cpu_svn, pce_svn, tcbm) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (qe_id, pce_id, cpu_svn, pce_svn) DO UPDATE SET tcbm = excluded.tcbm",
+        (platform.qe_id, platform.pce_id, tcb.cpu_svn, tcb.pce_svn, tcb.tcbm),
+    )
 
 
 def _registrations(transaction: Transaction, state: RegistrationState) -> tuple[Registration, ...]:
