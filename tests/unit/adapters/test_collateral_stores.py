@@ -150,6 +150,7 @@ def test_the_revision_changes_with_each_write_and_with_nothing_else(store: Colla
         lambda: store.postpone(taken, refresh_at=LATER, reason="why"),
         lambda: store.make_due(NOW),
         lambda: store.put_platform(platform()),
+        lambda: store.add_tcb(platform_id(), RawTcb(cpu_svn="", pce_svn="")),
         lambda: store.register(registration()),
         lambda: store.put_policy(policy("a")),
         lambda: store.delete(TCB_INFO),
@@ -255,6 +256,17 @@ def test_the_security_versions_of_a_platform_are_collected(store: CollateralStor
     store.put_platform(platform(1, new))
     store.put_platform(platform(1, replace(old, tcbm="f" * 36)))
     assert store.platform(platform_id()) == platform(1, replace(old, tcbm="f" * 36), new)
+
+
+def test_a_further_tcb_of_a_platform_is_remembered(store: CollateralStore) -> None:
+    tcb = RawTcb(cpu_svn="01" * 16, pce_svn="0d00")
+    store.add_tcb(platform_id(), tcb)
+    assert store.platform(platform_id()) is None
+    store.put_platform(platform())
+    assert store.platform(platform_id()) == platform()
+    store.add_tcb(platform_id(), tcb)
+    store.add_tcb(platform_id(), replace(tcb, tcbm="0" * 36))
+    assert store.platform(platform_id()) == platform(1, replace(tcb, tcbm="0" * 36))
 
 
 def test_platforms_come_by_family_in_the_order_of_their_ids(store: CollateralStore) -> None:

@@ -21,6 +21,12 @@ _AT_ONCE: Final = 1 << 16
 _MOST_OF_A_REFUSAL: Final = 2048
 #: zlib's word for the gzip format (RFC 1952) alone.
 _GZIP: Final = 31
+_FAILURES: Final[dict[type[Exception], str]] = {
+    TimeoutError: "nothing in time",
+    http.client.RemoteDisconnected: "the end of the connection instead of an answer",
+    http.client.IncompleteRead: "an answer that is cut off",
+    zlib.error: "a compressed answer that cannot be read",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,16 +233,12 @@ def _proxy_headers(proxy: ProxyAddress) -> dict[str, str]:
 
 def _describe(error: Exception) -> str:
     """What went wrong on the way, in the system's words, without what the peer sent."""
-    if isinstance(error, TimeoutError):
-        return "nothing in time"
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "the end of the connection instead of an answer"
-    if isinstance(error, zlib.error):
-        return "a compressed answer that cannot be read"
-    if isinstance(error, http.client.IncompleteRead):
-        return "an answer that is cut off"
-    if isinstance(error, OSError) and str(error).startswith("Tunnel connection failed"):
-        return "no tunnel from the proxy"
+    for kind, words in _FAILURES.items():
+        if isinstance(error, kind):
+            return words
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # http.client has no class of its own for it.
+    if str(error).startswith("Tunnel connection failed"):
+        return "no tunnel from the proxy"
     return f"a broken answer ({type(error).__name__})"
