@@ -20,6 +20,7 @@ from casemate.formats.sgx.report import (
     MrEnclave,
     MrSigner,
     Report,
+    ReportBody,
     TargetInfo,
 )
 from casemate.simulator.enclave import SimulatedEnclave, report_key
@@ -38,7 +39,7 @@ ENCLAVE = SimulatedEnclave(
 
 
 def test_a_quote_says_what_the_enclave_is_and_what_it_bound() -> None:
-    report = Quote.parse(ENCLAVE.quote(bytes(range(64)))).report
+    report = ReportBody.parse(Quote.parse(ENCLAVE.quote(bytes(range(64)))).body)
     assert (report.mrenclave, report.mrsigner) == (b"e" * 32, b"s" * 32)
     assert (report.isvprodid, report.isvsvn) == (258, 3)
     assert report.attributes.to_bytes().hex() == "05000000000000000700000000000000"
