@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "init": "Look at an application and write its casemate.toml.",
     "build": "Turn an application into a bundle: image, manifest, measurement.",
     "explain": "Say why a file is trusted, as a chain of reasons.",
+    "lint": "Judge manifests, their templates and Dockerfiles, and mend what has one answer.",
     "measure": "Compute MRENCLAVE of a measured manifest and a platform image.",
     "key": "Make the key that signs enclaves, or look at one.",
     "sign": "Sign a bundle, or a manifest as gramine-sgx-sign does.",

@@ -5,7 +5,23 @@ needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a pl
 """
 
 from casemate.builder.lint.catalogue import BY_ID, RULES, Rule
+from casemate.builder.lint.dockerfile_rules import lint_dockerfile
 from casemate.builder.lint.finding import Edit, Finding, Severity
+from casemate.builder.lint.fix import difference, fixed
+from casemate.builder.lint.kinds import FileKind, kind_of
 from casemate.builder.lint.manifest import lint_manifest
 
-__all__ = ["BY_ID", "RULES", "Edit", "Finding", "Rule", "Severity", "lint_manifest"]
+__all__ = [
+    "BY_ID",
+    "RULES",
+    "Edit",
+    "FileKind",
+    "Finding",
+    "Rule",
+    "Severity",
+    "difference",
+    "fixed",
+    "kind_of",
+    "lint_dockerfile",
+    "lint_manifest",
+]

@@ -174,6 +174,12 @@ _FORM: Final = (
         "Make it with casemate sign --manifest, or with gramine-sgx-sign.",
     ),
     _rule(
+        "private-key-trusted",
+        WARNING,
+        "A trusted file lies in the image as it is: its content cannot change, but everyone can read it.",
+        "Let a key broker release the key to the attested enclave, or make one inside with RA-TLS.",
+    ),
+    _rule(
         "trusted-twice",
         WARNING,
         "Gramine searches the list of trusted files from its start at each open; entries that are there "
@@ -458,6 +464,18 @@ _DOCKERFILE: Final = (
         ERROR,
         "Everyone who has the image reads its environment, and GSC copies it into the manifest.",
         "Let a key broker release the secret to the attested enclave.",
+    ),
+    _rule(
+        "docker-secret-run",
+        ERROR,
+        "Commands stay readable in the history of the image.",
+        "RUN --mount=type=secret,id=…",
+    ),
+    _rule(
+        "docker-secret-file",
+        WARNING,
+        "Everyone who has the image reads its files, those that a later layer removes included.",
+        "RUN --mount=type=secret,id=…, or leave the file out by .dockerignore.",
     ),
     _rule(
         "docker-root",

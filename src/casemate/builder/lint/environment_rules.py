@@ -8,7 +8,7 @@ from typing import Final
 
 from casemate.builder.lint.form_rules import shown
 from casemate.builder.lint.problem import Problem
-from casemate.builder.lint.secrets import is_secret_argument, secret_reason
+from casemate.builder.lint.secrets import has_secret, secret_reason
 from casemate.builder.lint.settings import Settings
 from casemate.builder.lint.template import UNKNOWN
 
@@ -110,7 +110,7 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
         if reason is not None:
             yield Problem(rule="secret-in-env", path=path, expected="no secret", found=reason)
     for path, argument in settings.items("loader", "argv"):
-        if isinstance(argument, str) and UNKNOWN not in argument and is_secret_argument(argument):
+        if isinstance(argument, str) and UNKNOWN not in argument and has_secret(argument):
             yield Problem(rule="secret-in-argv", path=path, expected="no secret", found="what looks like one")
 
 

@@ -21,6 +21,9 @@ _CODE: Final = re.compile(
 _CODE_FOLDER: Final = re.compile(r"(?:.*/)?(?:site-packages|dist-packages|lib-dynload|__pycache__)(?:/.*)?")
 #: What container runtimes replace at every start.
 _LIVE: Final = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
+_PRIVATE_KEY: Final = re.compile(
+    r"file:(?:.*/)?(?:[^/]*\.key|[^/]*private[^/]*\.pem|[^/]*key\.pem|id_[a-z0-9]+)"
+)
 _KERNEL: Final = re.compile(r"(?:file:/(?:proc|sys|dev)(?:/.*)?|dev:.*)")
 _RULE_OF_KEY: Final = {"_sgx_mrenclave": "sealed-to-mrenclave", "_sgx_mrsigner": "sealed-to-mrsigner"}
 
@@ -29,7 +32,7 @@ def file_problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong with files and mounts."""
     mounts = tuple(settings.mounts())
     yield from _allowed(settings)
-    yield from _live(settings)
+    yield from _contents(settings)
     for mount in mounts:
         yield from _mount(mount, settings)
     yield from _overlaps(mounts)
@@ -88,8 +91,10 @@ class _Folders:
         return folder and at < len(self._files) and self._files[at].startswith(inside)
 
 
-def _live(settings: Settings) -> Iterator[Problem]:
+def _contents(settings: Settings) -> Iterator[Problem]:
     for path, uri in settings.trusted():
+        if _PRIVATE_KEY.fullmatch(uri):
+            yield Problem(rule="private-key-trusted", path=path, expected="no private key", found=shown(uri))
         if uri.startswith("file:/etc/") and host_path(uri) in _LIVE:
             yield Problem(
                 rule="live-file-trusted", path=path, expected="a file of the image only", found=shown(uri)

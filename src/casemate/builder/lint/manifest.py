@@ -18,6 +18,7 @@ from casemate.builder.lint.environment_rules import environment_problems
 from casemate.builder.lint.file_rules import file_problems
 from casemate.builder.lint.finding import Edit, Finding, Severity
 from casemate.builder.lint.form_rules import form_problems, place_of
+from casemate.builder.lint.lines import Lines
 from casemate.builder.lint.problem import Problem
 from casemate.builder.lint.scanner import Place, Scan, scan
 from casemate.builder.lint.schema import LATEST, VERSIONS
@@ -31,23 +32,6 @@ MAX_SIZE: Final = 64 << 20
 
 #: A line with more dots than any key or path: tomllib takes quadratic time for keys of so many parts.
 _MANY_DOTS: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Where the lines of a text begin."""
-
-    starts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, text: str) -> Lines:
-        """The lines of ``text``, each ended by a line feed."""
-        return cls((0, *(match.end() for match in re.finditer("\n", text))))
-
-    def place(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset, both from 1."""
-        line = bisect_right(self.starts, offset)
-        return line, offset - self.starts[line - 1] + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

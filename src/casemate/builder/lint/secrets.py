@@ -90,10 +90,10 @@ def secret_reason(name: str, value: str) -> str | None:
     return "a name that says so, with a value" if is_secret_name(name) and not places else None
 
 
-def is_secret_argument(argument: str) -> bool:
-    """Whether an argument of a program carries a secret."""
-    argument = argument[:MAX_VALUE]
-    return bool(_SHAPES.search(argument) or _has_password(argument) or _PASSWORD_OPTION.fullmatch(argument))
+def has_secret(text: str) -> bool:
+    """Whether an argument of a program or the like carries a secret; random text alone is not enough."""
+    text = text[:MAX_VALUE]
+    return bool(_SHAPES.search(text) or _has_password(text) or _PASSWORD_OPTION.fullmatch(text))
 
 
 def _has_password(value: str) -> bool:
