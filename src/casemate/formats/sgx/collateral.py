@@ -201,11 +201,8 @@ class TcbInfo:
         if version != 3:
             raise FormatError("TCB info version", expected="2 or 3", got=str(version))
         subject = as_shape(value, intel_json.Identified, _TCB_INFO).id
-        match _named(TcbInfoId, subject, "TCB info id", _TCB_INFO):
-            case TcbInfoId.SGX:
-                return _sgx_tcb_info_v3(value)
-            case TcbInfoId.TDX:
-                return _tdx_tcb_info_v3(value)
+        read = {TcbInfoId.SGX: _sgx_tcb_info_v3, TcbInfoId.TDX: _tdx_tcb_info_v3}
+        return read[_named(TcbInfoId, subject, "TCB info id", _TCB_INFO)](value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

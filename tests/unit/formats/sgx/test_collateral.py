@@ -24,6 +24,7 @@ from casemate.formats.sgx.collateral import (
     TdxModuleIdentity,
     parse_signed,
 )
+from casemate.formats.sgx.intel_json import raw_member
 from casemate.simulator.platform import SimulatedPlatform
 
 COLLATERAL = SimulatedPlatform.create(datetime(2026, 11, 20, tzinfo=UTC)).collateral
@@ -410,6 +411,13 @@ def test_another_signed_document_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(FormatError) as refusal:
         parse_signed(data, "tcbInfo")
     assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{", b"\xff", b'{"a":' * 100_000])
+def test_a_member_of_what_is_no_object_is_refused(data: bytes) -> None:
+    with pytest.raises(FormatError) as refusal:
+        raw_member(data, "tcbInfo")
+    assert (refusal.value.subject, refusal.value.expected) == ("tcbInfo", "its JSON form")
 
 
 @pytest.mark.parametrize("mask", ["attributes", "attributesMask", "mrsigner", "miscselect", "miscselectMask"])
