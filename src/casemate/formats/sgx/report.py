@@ -36,7 +36,7 @@ _KNOWN_FLAGS = INIT | DEBUG | MODE64BIT | PROVISION_KEY | EINITTOKEN_KEY | CET |
 # MISCSELECT, SDM volume 3D, section "EXTENDED SSA CONTENT": EXINFO and CPINFO.
 _KNOWN_MISC = 0b11
 
-_BODY = struct.Struct("<16s4s12s16s16s32s32s32s32s64sHHH42s16s64s")
+_BODY = struct.Struct("<16s4s12s16sQQ32s32s32s32s64sHHH42s16s64s")
 _TARGET = struct.Struct("<32s16s2sH4s8s64s384s")
 
 
@@ -111,35 +111,22 @@ class ReportBody:
         """
         _require_size("report body", data, REPORT_BODY_SIZE)
         (
-            cpu,
-            misc,
-            r0,
-            ext,
-            attributes,
-            mrenclave,
-            r1,
-            mrsigner,
-            r2,
-            config,
-            prodid,
-            svn,
-            config_svn,
-            *rest,
-        ) = _BODY.unpack(data)
-        r3, family, report_data = rest
+            cpu_svn, misc_select, r0, isvextprodid, flags, xfrm, mrenclave, r1, mrsigner, r2, configid,
+            isvprodid, isvsvn, configsvn, r3, isvfamilyid, report_data,
+        ) = _BODY.unpack(data)  # fmt: skip
         return cls(
-            cpu_svn=cpu,
-            misc_select=misc,
-            attributes=Attributes.parse(attributes),
-            mrenclave=MrEnclave(mrenclave),
-            mrsigner=MrSigner(mrsigner),
-            isvprodid=prodid,
-            isvsvn=svn,
+            cpu_svn=cpu_svn,
+            misc_select=misc_select,
+            attributes=Attributes(flags=flags, xfrm=xfrm),
+            mrenclave=mrenclave,
+            mrsigner=mrsigner,
+            isvprodid=isvprodid,
+            isvsvn=isvsvn,
             report_data=report_data,
-            isvextprodid=ext,
-            isvfamilyid=family,
-            configid=config,
-            configsvn=config_svn,
+            isvextprodid=isvextprodid,
+            isvfamilyid=isvfamilyid,
+            configid=configid,
+            configsvn=configsvn,
             reserved=r0 + r1 + r2 + r3,
         )
 
@@ -150,7 +137,8 @@ class ReportBody:
             self.misc_select,
             self.reserved[:12],
             self.isvextprodid,
-            self.attributes.to_bytes(),
+            self.attributes.flags,
+            self.attributes.xfrm,
             self.mrenclave,
             self.reserved[12:44],
             self.mrsigner,
