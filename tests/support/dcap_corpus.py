@@ -16,7 +16,8 @@ from casemate.formats.certificates import Certificate
 from casemate.formats.pem import parse_certificates
 from casemate.formats.sgx.collateral import Collateral, TcbStatus
 from casemate.formats.sgx.quote import Quote
-from casemate.formats.sgx.report import ReportBody
+from casemate.formats.sgx.report import MrEnclave, ReportBody
+from casemate.formats.sgx.td_report import MrTd, TdReport
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.policy import AppraisalPolicy
 from casemate.verifier.result import AttestationResult
@@ -74,9 +75,8 @@ class Row:
 
 
 def matrix() -> list[Row]:
-    """The rows about SGX."""
-    rows = [Row(values=json.loads(line)) for line in _lines("matrix.jsonl")]
-    return [row for row in rows if row.quote_id.startswith("sgx-")]
+    """All rows, about SGX and about TDX."""
+    return [Row(values=json.loads(line)) for line in _lines("matrix.jsonl")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +116,31 @@ def appraise_tolerantly(evidence: bytes, collateral: Collateral, *, at: int) -> 
         endorsements=collateral,
         trust_roots=TrustRoots.intel(),
         policy=AppraisalPolicy(
-            mrenclaves=every_measurement(), allow_debug=True, accepted_statuses=frozenset(TcbStatus)
+            mrenclaves=every_measurement(),
+            mrtds=every_trust_domain(),
+            allow_debug=True,
+            accepted_statuses=frozenset(TcbStatus),
         ),
         at=datetime.fromtimestamp(at, UTC),
     )
 
 
 @cache
-def every_measurement() -> tuple[Any, ...]:
+def every_measurement() -> tuple[MrEnclave, ...]:
     """MRENCLAVE of every SGX quote of the corpus."""
-    quotes = (CORPUS / "quotes").glob("sgx-*/quote.bin")
-    good = CORPUS / "bad" / "00-good" / "quote.bin"
-    return tuple(ReportBody.parse(Quote.parse(path.read_bytes()).body).mrenclave for path in (*quotes, good))
+    return tuple(report.mrenclave for report in _reports() if isinstance(report, ReportBody))
+
+
+@cache
+def every_trust_domain() -> tuple[MrTd, ...]:
+    """MRTD of every TDX quote of the corpus."""
+    return tuple(report.mr_td for report in _reports() if isinstance(report, TdReport))
+
+
+@cache
+def _reports() -> tuple[ReportBody | TdReport, ...]:
+    quotes = (*(CORPUS / "quotes").glob("*/quote.bin"), CORPUS / "bad" / "00-good" / "quote.bin")
+    return tuple(Quote.parse(path.read_bytes()).report for path in quotes)
 
 
 def _lines(name: str) -> list[str]:

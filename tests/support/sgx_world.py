@@ -198,6 +198,19 @@ def with_crl_chain(world: World, *identities: Identity) -> World:
     return with_collateral(world, pck_crl_issuer_chain=chain_of(*identities))
 
 
+def with_authority_of_crl(world: World, authority: Identity) -> World:
+    """A PCK CRL of another authority, with its chain."""
+    root = world.platform.authorities.root
+    return with_collateral(world, pck_crl_issuer_chain=chain_of(authority, root), pck_crl=crl_of(authority))
+
+
+def with_pck_under_root(world: World, root: Identity) -> World:
+    """The chain of the same platform under another root, which has certified the same authority."""
+    authorities, pck = world.platform.authorities, world.platform.quoting_enclave.pck
+    authority = again(authorities.pck_ca, root, path_length=0)
+    return with_pck_chain(world, pck.certificate, authority.certificate, root.certificate)
+
+
 def with_tcb_chain(world: World, *identities: Identity) -> World:
     signature = identities[0].sign(world.collateral.tcb_info)
     return with_collateral(world, tcb_info_issuer_chain=chain_of(*identities), tcb_info_signature=signature)

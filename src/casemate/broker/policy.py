@@ -16,7 +16,9 @@ from casemate.errors import FormatError, RefusedError, ServiceError
 from casemate.formats.sgx.collateral import Collateral, TcbStatus
 from casemate.formats.sgx.quote import Quote
 from casemate.formats.sgx.report import ReportBody
-from casemate.verifier.appraisal import appraise
+from casemate.verifier.appraisal import Verifier
+from casemate.verifier.endorsements import Endorsements
+from casemate.verifier.policy import AppraisalPolicy
 from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 from casemate.verifier.result import AttestationResult, Verdict
 from casemate.verifier.roots import TrustRoots
@@ -104,42 +106,51 @@ class Appraiser(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceAppraiser:
-    """Appraises evidence against reference values.
+    """Appraises evidence against reference values; what the manufacturers say is verified once.
 
-    Attributes:
+    Args:
         reference_values: At least one.
         endorsements: What the manufacturers say about their platforms.
         simulated_roots: Anchors for simulated reference values; without any, those match nothing.
         accepted_statuses: TCB statuses of platforms that are accepted; Revoked never is.
     """
 
-    reference_values: tuple[ReferenceValues, ...]
-    endorsements: Collateral
-    simulated_roots: TrustRoots
-    accepted_statuses: frozenset[TcbStatus] = frozenset({TcbStatus.UP_TO_DATE})
+    def __init__(
+        self,
+        *,
+        reference_values: tuple[ReferenceValues, ...],
+        endorsements: Collateral,
+        simulated_roots: TrustRoots,
+        accepted_statuses: frozenset[TcbStatus] = frozenset({TcbStatus.UP_TO_DATE}),
+    ) -> None:
+        roots = {False: TrustRoots.intel(), True: simulated_roots}
+        verifiers = {
+            simulated: Verifier(Endorsements.of(endorsements, roots[simulated]), AppraisalPolicy())
+            for simulated in {values.simulated for values in reference_values}
+        }
+        self._builds = tuple(
+            (
+                values,
+                verifiers[values.simulated].under(
+                    replace(appraisal_policy(values), accepted_statuses=accepted_statuses)
+                ),
+            )
+            for values in reference_values
+        )
 
     def recognise(self, evidence: bytes, *, report_data: bytes, at: datetime) -> Recognition:
         """See :class:`Appraiser`. Of several refusals, the one with the fewest reasons is given."""
         recognitions = []
-        for values in self._candidates(evidence):
-            result = appraise(
-                evidence,
-                endorsements=self.endorsements,
-                trust_roots=self.simulated_roots if values.simulated else TrustRoots.intel(),
-                policy=replace(
-                    appraisal_policy(values, report_data), accepted_statuses=self.accepted_statuses
-                ),
-                at=at,
-            )
+        for values, verifier in self._candidates(evidence):
+            result = verifier.appraise(evidence, at, report_data)
             if result.verdict is Verdict.AFFIRMING and result.simulated is values.simulated:
                 return Recognition(result=result, workload=values.workload)
             recognitions.append(Recognition(result=result, workload=None))
         return min(recognitions, key=lambda recognition: len(recognition.result.refusals))
 
-    def _candidates(self, evidence: bytes) -> tuple[ReferenceValues, ...]:
-        """The reference values with the measurement that the evidence claims; else one of each kind.
+    def _candidates(self, evidence: bytes) -> tuple[tuple[ReferenceValues, Verifier], ...]:
+        """The builds with the measurement that the evidence claims; else one of each kind.
 
         An appraisal costs signatures and anybody may ask for one, so what evidence claims is compared first.
         A claim of no build costs an appraisal under either root, one of which gives the right reasons; a
@@ -148,12 +159,12 @@ class ReferenceAppraiser:
         try:
             claimed = ReportBody.parse(Quote.parse(evidence).body).mrenclave
         except FormatError:
-            return self.reference_values[:1]
+            return self._builds[:1]
         return (
-            tuple(values for values in self.reference_values if values.mrenclave == claimed)
+            tuple(build for build in self._builds if build[0].mrenclave == claimed)
             or self._one_of_each_kind()
         )
 
-    def _one_of_each_kind(self) -> tuple[ReferenceValues, ...]:
-        kinds = {values.simulated: values for values in reversed(self.reference_values)}
+    def _one_of_each_kind(self) -> tuple[tuple[ReferenceValues, Verifier], ...]:
+        kinds = {build[0].simulated: build for build in reversed(self._builds)}
         return tuple(kinds.values())

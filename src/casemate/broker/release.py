@@ -20,6 +20,7 @@ from casemate.broker.store import ResourceStore
 from casemate.broker.token import AttestedWorkload, TokenIssuer
 from casemate.broker.wrapping import wrap
 from casemate.errors import FormatError, RefusedError, ServiceError
+from casemate.formats.sgx.report import ReportBody
 from casemate.verifier.result import AttestationResult, require_affirming
 from casemate_attester.binding import report_data
 from casemate_attester.errors import MessageError
@@ -213,14 +214,15 @@ class Broker:
         self, session: Session, result: AttestationResult | None, refusal: RequestRefusedError, now: datetime
     ) -> None:
         """Record that evidence was refused; what it claims is known only where it is genuine."""
-        genuine = result if result is not None and result.claims is not None else None
+        genuine = result if result is not None and result.report is not None else None
+        report = None if genuine is None else genuine.report
         self._audit.append(
             AuditEntry(
                 time=now,
                 session=session.label,
                 workload=None,
                 simulated=genuine.simulated if genuine else None,
-                mrenclave=genuine.claims.mrenclave.hex() if genuine and genuine.claims else None,
+                mrenclave=report.mrenclave.hex() if isinstance(report, ReportBody) else None,
                 resource=None,
                 decision=Decision.REFUSED,
                 reason=str(refusal),
@@ -275,14 +277,14 @@ def _workload(recognition: Recognition, attestation: Attestation, session: Sessi
         require_affirming(result)
     except RefusedError as error:
         raise RequestRefusedError.from_error(Problem.EVIDENCE, error) from error
-    if recognition.workload is None or result.claims is None:
+    if recognition.workload is None or not isinstance(result.report, ReportBody):
         raise RequestRefusedError(
             Problem.EVIDENCE, "evidence", expected="a workload that is known", got="none"
         )
     return AttestedWorkload(
         name=recognition.workload,
         simulated=result.simulated,
-        mrenclave=result.claims.mrenclave,
+        mrenclave=result.report.mrenclave,
         tee_public_key=attestation.tee_public_key,
         session=session.label,
     )

@@ -18,8 +18,8 @@ from joserfc.jwk import ECKey
 from casemate import __version__
 from casemate.broker.problem import Problem, RequestRefusedError
 from casemate.broker.session import Session
-from casemate.formats.sgx.report import MrEnclave
-from casemate.verifier.result import AttestationResult, Claims, Verdict
+from casemate.formats.sgx.report import MrEnclave, ReportBody
+from casemate.verifier.result import AttestationResult, Verdict
 from casemate_attester.messages import TeePublicKey, Token, decode_base64url
 
 PROFILE = "tag:github.com,2024:confidential-containers/Trustee"
@@ -165,22 +165,22 @@ def _submodule(workload: AttestedWorkload, session: Session, result: Attestation
             "sgx": {
                 "tcb_status": result.tcb_status.value if result.tcb_status else None,
                 "advisory_ids": list(result.advisory_ids),
-                "body": _body_claims(result.claims) if result.claims else None,
+                "body": _body_claims(result.report) if isinstance(result.report, ReportBody) else None,
             },
         },
         _POLICY_CLAIMS: {"workload": workload.name, "simulated": workload.simulated},
     }
 
 
-def _body_claims(claims: Claims) -> dict[str, str]:
+def _body_claims(report: ReportBody) -> dict[str, str]:
     """The report as Trustee's verifier names its fields: hexadecimal of the bytes as they lie in memory."""
     return {
-        "misc_select": claims.misc_select.hex(),
-        "attributes.flags": claims.attributes.flags.to_bytes(8, "little").hex(),
-        "attributes.xfrm": claims.attributes.xfrm.to_bytes(8, "little").hex(),
-        "mr_enclave": claims.mrenclave.hex(),
-        "mr_signer": claims.mrsigner.hex(),
-        "isv_prod_id": claims.isvprodid.to_bytes(2, "little").hex(),
-        "isv_svn": claims.isvsvn.to_bytes(2, "little").hex(),
-        "report_data": claims.report_data.hex(),
+        "misc_select": report.misc_select.hex(),
+        "attributes.flags": report.attributes.flags.to_bytes(8, "little").hex(),
+        "attributes.xfrm": report.attributes.xfrm.to_bytes(8, "little").hex(),
+        "mr_enclave": report.mrenclave.hex(),
+        "mr_signer": report.mrsigner.hex(),
+        "isv_prod_id": report.isvprodid.to_bytes(2, "little").hex(),
+        "isv_svn": report.isvsvn.to_bytes(2, "little").hex(),
+        "report_data": report.report_data.hex(),
     }

@@ -72,6 +72,8 @@ def show_aligned(rows: Iterable[tuple[str, ...]]) -> None:
 
 
 def _summary(result: AttestationResult) -> dict[str, str]:
+    from casemate.formats.sgx.td_report import TdReport
+
     refused = len(result.refusals)
     lines = {"verdict": result.verdict.value}
     if result.simulated:
@@ -79,9 +81,14 @@ def _summary(result: AttestationResult) -> dict[str, str]:
     lines["TCB status"] = result.tcb_status.value if result.tcb_status else "not determined"
     if result.advisory_ids:
         lines["advisories"] = ", ".join(result.advisory_ids)
-    if result.claims:
-        lines["MRENCLAVE"] = result.claims.mrenclave.hex()
-        lines["MRSIGNER"] = result.claims.mrsigner.hex()
+    match result.report:
+        case None:
+            pass
+        case TdReport():
+            lines["MRTD"] = result.report.mr_td.hex()
+        case _:
+            lines["MRENCLAVE"] = result.report.mrenclave.hex()
+            lines["MRSIGNER"] = result.report.mrsigner.hex()
     if result.earliest_expiration:
         lines["endorsements valid until"] = result.earliest_expiration.strftime("%Y-%m-%dT%H:%M:%SZ")
     outcome = f"of which {refused} refused" if refused else "all passed"

@@ -1,38 +1,54 @@
 """The appraisal procedure, from bytes to an attestation result.
 
-It follows the driver of Intel's Quote Verification Library and its ``VerifyQuote``, for SGX quotes of version
-3, and is stricter where that library is lax: bytes after the quote or after a certificate chain, chains in
-another order, JSON that was changed without changing its meaning, validity that has not begun, debug enclaves
-and expired endorsements are refused. Not done: versions 4 and 5 of quotes, TDX, and comparing the time of
-endorsements with each other (``tcbEvaluationDataNumber``).
+It follows the driver of Intel's Quote Verification Library and its ``VerifyQuote`` for SGX and TDX quotes of
+versions 3 to 5, and is stricter where that library is lax: bytes after the quote or after a certificate
+chain, JSON that was changed without changing its meaning, validity that has not begun, and expired
+endorsements are refused, and so are enclaves and trust domains that their host can read.
+
+What is verified once serves many quotes. :class:`~casemate.verifier.endorsements.Endorsements` hold what the
+manufacturer says; a :class:`Verifier` remembers, by hash, the platforms and quoting enclaves that it found
+genuine under them, and forgets them with them. What depends on the quote is judged for each quote anew, and
+everything that depends on the time at each instant.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from casemate.formats.certificates import Certificate
-from casemate.formats.sgx.collateral import Collateral, EnclaveIdentity, TcbInfo
-from casemate.formats.sgx.quote import Quote
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from casemate.formats.sgx.collateral import Collateral, EnclaveId, TcbInfoId, TcbStatus
+from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote, Tee
 from casemate.formats.sgx.report import ReportBody
-from casemate.verifier import chains
-from casemate.verifier.chains import ChainRule, check_revocation, verify_chain, verify_crl
-from casemate.verifier.checklist import Checklist
-from casemate.verifier.endorsements import verify_qe_identity, verify_tcb_info
-from casemate.verifier.evidence import (
-    AuthenticEvidence,
-    authenticate,
-    check_enclave,
-    check_quoting_enclave,
-    compare_with_policy,
-    read_quote,
-)
-from casemate.verifier.policy import AppraisalPolicy
-from casemate.verifier.requirements import Requirement
-from casemate.verifier.result import AttestationResult, Claims, Verdict
-from casemate.verifier.roots import TrustRoot, TrustRoots
-from casemate.verifier.tcb import Standing, judge_status, match_level, read_pck
+from casemate.formats.sgx.td_report import TdReport
+from casemate.verifier.checklist import Checklist, Record
+from casemate.verifier.enclave import check_report
+from casemate.verifier.endorsements import Endorsements
+from casemate.verifier.memory import Memory
+from casemate.verifier.platform import Platform
+from casemate.verifier.policy import AppraisalPolicy, Freshness
+from casemate.verifier.quoting_enclave import QuotingEnclave
+from casemate.verifier.requirements import Requirement, Stage, required
+from casemate.verifier.result import AttestationResult, Trail, Verdict
+from casemate.verifier.roots import TrustRoots
+from casemate.verifier.signatures import raw_signed_by
+from casemate.verifier.tcb import Standing, stand
+
+#: How many platforms a verifier remembers, and how many quoting enclaves of each. A platform makes a new
+#: attestation key when its quoting enclave or its microcode is updated, and hardly else.
+MOST_PLATFORMS: Final = 4096
+MOST_QUOTING_ENCLAVES: Final = 16
+_MOST_STANDINGS: Final = 64
+
+_QUOTE_CHECKS: Final = len(required(Tee.SGX, Stage.QUOTE))
+# Three checks of the policy do not depend on the evidence and are made once.
+_SETTLED_CHECKS: Final = 3
+_ENCLAVE_CHECKS: Final = len(required(Tee.SGX, Stage.POLICY)) - _SETTLED_CHECKS
+_TD_CHECKS: Final = len(required(Tee.TDX, Stage.POLICY)) - _SETTLED_CHECKS
 
 
 def appraise(
@@ -43,140 +59,318 @@ def appraise(
     policy: AppraisalPolicy,
     at: datetime,
 ) -> AttestationResult:
-    """Judge a quote at one instant; a refusal is a value and carries every reason that could be found.
-
-    A step that needs what an earlier step refused is not made, and its checks are missing from the result;
-    with any check missing the verdict is not affirming.
+    """Judge one quote at one instant; whoever has more of them keeps a :class:`Verifier`.
 
     Args:
         evidence: The quote.
         endorsements: Intel's collateral for the platform.
-        trust_roots: The roots that are trusted; the platform's chain decides which of them holds for
-            everything.
+        trust_roots: The roots that are trusted.
         policy: What is accepted.
         at: The instant, with a time zone.
     """
-    checks = Checklist(at=at, accept_expired=policy.accept_expired_endorsements)
-    # 1. A policy that names no enclave accepts none.
-    _check_policy(checks, policy)
-    # 2. Read the quote: version, key type, TEE, vendor, kind of certification data (QVL 4.1.2.4.2).
-    quote = read_quote(checks, evidence)
-    if quote is None:
-        return _conclude(checks)
-    # 3. The PCK certificate chain of the quote, up to a trusted root key (QVL VerifyPCKCertificate).
-    chain = verify_chain(checks, chains.PCK_CHAIN, quote.certification_data, trust_roots)
-    if chain is None:
-        return _conclude(checks, quote)
-    pck, _, root = chain
-    anchor = trust_roots.find(root.point)
-    under_same_root = TrustRoots(roots=tuple(filter(None, (anchor,))))
-    # 4 to 6. What the manufacturer says about this platform and its quoting enclave.
-    tcb_info, qe_identity = _verify_endorsements(checks, endorsements, under_same_root, chain)
-    # 7. Signatures from the PCK down to the enclave's report (QVL 4.1.2.4.12, .13, .16).
-    authentic = authenticate(checks, quote, pck)
-    if authentic is None:
-        return _conclude(checks, quote, anchor)
-    # 8. The level of the quoting enclave (4.1.2.4.15) and of the platform (4.1.2.4.10, .17), and both
-    # together.
-    qe_level = check_quoting_enclave(checks, authentic.qe_report, qe_identity)
-    level = match_level(checks, read_pck(checks, pck), tcb_info)
-    standing = judge_status(checks, level, qe_level, policy)
-    # 9. The enclave is one that may be trusted at all (SDM 3D), and the one that the policy means.
-    check_enclave(checks, authentic.report, policy)
-    compare_with_policy(checks, authentic.report, policy)
-    return _conclude(checks, quote, anchor, authentic, standing)
+    return Verifier(Endorsements.of(endorsements, trust_roots), policy).appraise(evidence, at)
 
 
-def _verify_endorsements(
-    checks: Checklist,
-    endorsements: Collateral,
-    under_same_root: TrustRoots,
-    chain: tuple[Certificate, ...],
-) -> tuple[TcbInfo | None, EnclaveIdentity | None]:
-    """Steps 4 to 6: TCB info and QE identity, each ``None`` when it is refused.
+@dataclass(frozen=True, slots=True, eq=False)
+class _KnownPlatform:
+    """A platform, the quoting enclaves that it has certified, and how it stands with them."""
+
+    platform: Platform
+    quoting_enclaves: Memory[QuotingEnclave]
+    standings: Memory[Standing]
+
+
+class Verifier:
+    """Judges quotes under one set of endorsements and one policy. Safe to use from several threads.
 
     Args:
-        checks: The record.
-        endorsements: Intel's collateral for the platform.
-        under_same_root: The root of the platform's chain and no other.
-        chain: Of the quote: PCK, its issuer, root.
+        endorsements: What the manufacturer says.
+        policy: What is accepted.
+        platforms: What a verifier under the same endorsements remembers; see :meth:`under`.
     """
-    pck, authority, root = chain
-    # 4. CRLs of the root and of the PCK's issuer, and whom they revoke (QVL VerifyPCKCertificate, 4.1.2.4.6,
-    # .7).
-    root_crl = verify_crl(checks, chains.ROOT_CRL, endorsements.root_ca_crl, root)
-    pck_crl = verify_crl(checks, chains.PCK_CRL, endorsements.pck_crl, authority)
-    check_revocation(checks, Requirement.INTERMEDIATE_REVOKED, authority, root_crl)
-    check_revocation(checks, Requirement.PCK_REVOKED, pck, pck_crl)
-    _check_crl_issuer(checks, endorsements, under_same_root, authority)
-    # 5. TCB info (QVL VerifyTCBInfo).
-    tcb_signer = _verify_signer(checks, chains.TCB_CHAIN, endorsements.tcb_info_issuer_chain, under_same_root)
-    check_revocation(checks, Requirement.TCB_SIGNER_REVOKED, tcb_signer, root_crl)
-    tcb_info = verify_tcb_info(checks, endorsements, tcb_signer)
-    # 6. QE identity (QVL VerifyEnclaveIdentity).
-    qe_signer = _verify_signer(
-        checks, chains.QE_CHAIN, endorsements.qe_identity_issuer_chain, under_same_root
-    )
-    check_revocation(checks, Requirement.QE_SIGNER_REVOKED, qe_signer, root_crl)
-    return tcb_info, verify_qe_identity(checks, endorsements, qe_signer)
 
+    def __init__(
+        self,
+        endorsements: Endorsements,
+        policy: AppraisalPolicy,
+        *,
+        platforms: Memory[_KnownPlatform] | None = None,
+    ) -> None:
+        self._endorsements = endorsements
+        self._platforms = Memory(MOST_PLATFORMS) if platforms is None else platforms
+        self._policy = policy
+        self._accepted = policy.accepted_statuses - {TcbStatus.REVOKED}
+        self._settled = Checklist()
+        _check_policy(self._settled, policy)
+        _check_numbers(self._settled, endorsements, policy.freshness)
 
-def _check_policy(checks: Checklist, policy: AppraisalPolicy) -> None:
-    checks.require(
-        Requirement.POLICY,
-        passed=policy.names_an_enclave,
-        expected="MRENCLAVE, or MRSIGNER with ISVPRODID",
-        got="MRENCLAVE or MRSIGNER with ISVPRODID" if policy.names_an_enclave else "neither",
-    )
+    def under(self, policy: AppraisalPolicy) -> Verifier:
+        """A verifier with another policy, which shares what this one remembers."""
+        return Verifier(self._endorsements, policy, platforms=self._platforms)
 
+    def appraise(self, evidence: bytes, at: datetime, report_data: bytes | None = None) -> AttestationResult:
+        """Judge a quote at one instant; a refusal is a value and carries every reason that could be found.
 
-def _check_crl_issuer(
-    checks: Checklist, endorsements: Collateral, roots: TrustRoots, authority: Certificate
-) -> None:
-    """The chain that came with the PCK CRL speaks of the same issuer as the quote's chain."""
-    chain = verify_chain(checks, chains.CRL_CHAIN, endorsements.pck_crl_issuer_chain, roots)
-    if chain is not None:
-        checks.require(
-            Requirement.CRL_CHAIN_KEY,
-            passed=chain[0].point == authority.point,
-            expected=f"the key {authority.point.hex()}",
-            got=chain[0].point.hex(),
+        A step that needs what an earlier step refused is not made, and its checks are missing from the
+        result; with any check missing the verdict is not affirming.
+
+        Args:
+            evidence: The quote.
+            at: The instant, with a time zone.
+            report_data: The 64 bytes that the evidence must bind; ``None`` for those of the policy.
+        """
+        found = Findings()
+        self._judge(found, evidence, report_data)
+        return self._conclude(found, at)
+
+    def _judge(self, found: Findings, evidence: bytes, report_data: bytes | None) -> None:
+        """The steps, each of which needs what the one before has let pass."""
+        quote = found.quote = _read_quote(found.of_quote, evidence)
+        if quote is None:
+            return
+        speaks = _check_tee(found.of_quote, quote, self._endorsements)
+        known = self._platform(quote)
+        found.platform = known.platform
+        if known.platform.pck is None:
+            return
+        enclave = found.quoting_enclave = self._quoting_enclave(known, quote, speaks=speaks)
+        if not enclave.binds_key or not _check_signature(found.of_quote, quote, enclave.key):
+            return
+        report = found.report = quote.report
+        if speaks:
+            standing = found.standing = self._standing(known, enclave, report)
+            if standing is not None and standing.status is not None:
+                _check_status(found.of_policy, standing, self._accepted)
+        policy = self._policy
+        check_report(
+            found.of_policy, report, policy, policy.report_data if report_data is None else report_data
+        )
+
+    def _platform(self, quote: Quote) -> _KnownPlatform:
+        """The platform of a quote: the one that is remembered, or a new one."""
+        digest = hashlib.sha256(quote.certification_data).digest()
+        known = self._platforms.get(digest)
+        if known is None:
+            platform = Platform.of(quote.certification_data, self._endorsements)
+            known = _KnownPlatform(platform, Memory(MOST_QUOTING_ENCLAVES), Memory(_MOST_STANDINGS))
+            if platform.complete:
+                self._platforms.keep(digest, known)
+        return known
+
+    def _quoting_enclave(self, known: _KnownPlatform, quote: Quote, *, speaks: bool) -> QuotingEnclave:
+        """The quoting enclave of a quote: the one that is remembered, or a new one."""
+        digest = hashlib.sha256(
+            quote.attestation_key + quote.qe_report + quote.qe_report_signature + quote.qe_auth_data
+        ).digest()
+        enclave = known.quoting_enclaves.get(digest)
+        if enclave is None or not speaks:
+            identity = self._endorsements.qe_identity if speaks else None
+            enclave = QuotingEnclave.of(quote, known.platform, identity)
+            if enclave.complete:
+                known.quoting_enclaves.keep(digest, enclave)
+        return enclave
+
+    def _standing(
+        self, known: _KnownPlatform, enclave: QuotingEnclave, report: ReportBody | TdReport
+    ) -> Standing | None:
+        """How platform, quoting enclave and TDX module stand; ``None`` without what would say it."""
+        identity, platform = self._endorsements.qe_identity, known.platform
+        if not (platform.extension and platform.tcb_info and identity and enclave.report):
+            return None
+        domain = report if isinstance(report, TdReport) else None
+        isvsvn = enclave.report.isvsvn
+        key = isvsvn.to_bytes(2, "little") + (b"" if domain is None else _versions_of(domain))
+        standing = known.standings.get(key)
+        if standing is None:
+            standing = stand(platform.extension, platform.tcb_info, identity, isvsvn, domain)
+            known.standings.keep(key, standing)
+        return standing
+
+    def _conclude(self, found: Findings, at: datetime) -> AttestationResult:
+        """The result: affirming only when every check of the procedure was made and has passed."""
+        endorsements, platform, standing = self._endorsements, found.platform, found.standing
+        validity = endorsements.validity if platform is None else platform.validity
+        freshness = self._policy.freshness
+        genuine = (
+            endorsements.complete
+            and found.evidence_is_genuine
+            and validity.holds(at, freshness)
+            and standing is not None
+            and standing.genuine
+        )
+        affirming = (
+            genuine
+            and standing is not None
+            and standing.complete
+            and self._settled.has_made_all(_SETTLED_CHECKS)
+            and found.policy_is_met
+        )
+        return AttestationResult(
+            verdict=Verdict.AFFIRMING if affirming else Verdict.CONTRAINDICATED,
+            genuine=genuine,
+            tcb_status=standing.status if standing else None,
+            advisory_ids=standing.advisory_ids if standing else (),
+            report=found.report,
+            simulated=platform is not None and platform.anchor is not None and platform.anchor.simulated,
+            earliest_expiration=validity.ends if validity.windows else None,
+            evidence_digest=None if found.quote is None else hashlib.sha256(found.quote.signed).digest(),
+            checks=Trail((endorsements.records, self._settled.records), found, validity, at, freshness),
         )
 
 
-def _verify_signer(checks: Checklist, rule: ChainRule, pem: bytes, roots: TrustRoots) -> Certificate | None:
-    """The certificate that signs TCB info or QE identity."""
-    chain = verify_chain(checks, rule, pem, roots)
-    return None if chain is None else chain[0]
+class Findings:
+    """What an appraisal has found so far.
+
+    Attributes:
+        of_quote: The checks of the quote itself.
+        of_policy: The checks of what it says.
+        quote: The quote; ``None`` unless it can be read.
+        platform: Its platform; ``None`` unless the quote brings a certificate chain.
+        quoting_enclave: Its quoting enclave; ``None`` unless the platform is trusted.
+        report: What it says; ``None`` unless every signature up to it is right.
+        standing: How its platform stands; ``None`` unless the endorsements speak of it.
+    """
+
+    __slots__ = ("of_policy", "of_quote", "platform", "quote", "quoting_enclave", "report", "standing")
+
+    def __init__(self) -> None:
+        self.of_quote = Checklist()
+        self.of_policy = Checklist()
+        self.quote: Quote | None = None
+        self.platform: Platform | None = None
+        self.quoting_enclave: QuotingEnclave | None = None
+        self.report: ReportBody | TdReport | None = None
+        self.standing: Standing | None = None
+
+    @property
+    def evidence_is_genuine(self) -> bool:
+        """Whether every check of quote, platform and quoting enclave was made and has passed."""
+        return (
+            self.of_quote.has_made_all(_QUOTE_CHECKS)
+            and self.platform is not None
+            and self.platform.complete
+            and self.quoting_enclave is not None
+            and self.quoting_enclave.complete
+        )
+
+    @property
+    def policy_is_met(self) -> bool:
+        """Whether every check of what the evidence says was made and has passed."""
+        return self.of_policy.has_made_all(
+            _TD_CHECKS if isinstance(self.report, TdReport) else _ENCLAVE_CHECKS
+        )
+
+    def records(self) -> Iterator[Record]:
+        """Every check that was made."""
+        yield from self.of_quote.records
+        for part in (self.platform, self.quoting_enclave, self.standing):
+            if part is not None:
+                yield from part.records
+        yield from self.of_policy.records
 
 
-def _conclude(
-    checks: Checklist,
-    quote: Quote | None = None,
-    anchor: TrustRoot | None = None,
-    authentic: AuthenticEvidence | None = None,
-    standing: Standing | None = None,
-) -> AttestationResult:
-    """The result: affirming only when every check of the procedure was made and has passed."""
-    return AttestationResult(
-        verdict=Verdict.AFFIRMING if checks.complete else Verdict.CONTRAINDICATED,
-        tcb_status=standing.status if standing else None,
-        advisory_ids=standing.advisory_ids if standing else (),
-        claims=_claims(authentic.report) if authentic else None,
-        simulated=anchor is not None and anchor.simulated,
-        earliest_expiration=checks.earliest_end,
-        evidence_digest=hashlib.sha256(quote.signed).digest() if quote else None,
-        checks=checks.checks,
+def _read_quote(checks: Checklist, evidence: bytes) -> Quote | None:
+    """4.1.2.4.2: the quote, once it is one of Intel's quoting enclave and brings its certificates."""
+    quote = checks.read(Requirement.QUOTE_FORMAT, Quote.parse, evidence)
+    if quote is None:
+        return None
+    vendor, kind = quote.signed[_VENDOR], quote.certification_type
+    checks.require(
+        Requirement.QE_VENDOR,
+        passed=vendor == INTEL_QE_VENDOR_ID,
+        expected=_INTEL,
+        got=vendor,
+    )
+    checks.require(
+        Requirement.CERTIFICATION_DATA,
+        passed=kind == PCK_CHAIN,
+        expected=_CHAIN,
+        got=kind,
+    )
+    return quote if checks.passed else None
+
+
+_VENDOR = slice(12, 28)
+_INTEL = f"{INTEL_QE_VENDOR_ID.hex()} (Intel)"
+_CHAIN = f"{PCK_CHAIN} (certificate chain of the PCK)"
+
+
+def _check_tee(checks: Checklist, quote: Quote, endorsements: Endorsements) -> bool:
+    """4.1.2.4.9 and .14: TCB info and QE identity speak of the kind of enclave that the quote is about."""
+    info, identity = endorsements.tcb_info, endorsements.qe_identity
+    if info is None or identity is None:
+        return False
+    tee, quoting_enclave = _NAMES[quote.tee]
+    same_tee = checks.require(Requirement.TCB_INFO_ID, passed=info.id is tee, expected=tee, got=info.id)
+    same_enclave = checks.require(
+        Requirement.QE_IDENTITY_ID,
+        passed=identity.id is quoting_enclave,
+        expected=quoting_enclave,
+        got=identity.id,
+    )
+    return same_tee and same_enclave
+
+
+#: What TCB info and QE identity call the kinds of enclave.
+_NAMES = {Tee.SGX: (TcbInfoId.SGX, EnclaveId.QE), Tee.TDX: (TcbInfoId.TDX, EnclaveId.TD_QE)}
+
+
+def _check_signature(checks: Checklist, quote: Quote, key: EllipticCurvePublicKey | None) -> bool:
+    """4.1.2.4.16: the attestation key has signed the quote."""
+    return checks.require_signature(
+        Requirement.QUOTE_SIGNATURE,
+        right=key is not None and raw_signed_by(key, quote.signature, quote.signed),
+        by="the attestation key over header and report",
     )
 
 
-def _claims(report: ReportBody) -> Claims:
-    return Claims(
-        mrenclave=report.mrenclave,
-        mrsigner=report.mrsigner,
-        isvprodid=report.isvprodid,
-        isvsvn=report.isvsvn,
-        attributes=report.attributes,
-        misc_select=report.misc_select,
-        report_data=report.report_data,
+def _check_status(checks: Checklist, standing: Standing, accepted: frozenset[TcbStatus]) -> None:
+    """Whether the policy accepts the status. Revoked is never accepted."""
+    checks.require(
+        Requirement.TCB_STATUS,
+        passed=standing.status in accepted,
+        expected=lambda: " or ".join(sorted(word.value for word in accepted)) or _ACCEPTS_NONE,
+        got=lambda: f"{standing.status.value if standing.status else None} ({standing.in_words})",
+    )
+
+
+_ACCEPTS_NONE = "none (the policy accepts none)"
+
+
+def _check_policy(checks: Checklist, policy: AppraisalPolicy) -> None:
+    """A policy that names no enclave accepts none."""
+    checks.require(
+        Requirement.ENCLAVE_NAMED,
+        passed=policy.names_an_enclave,
+        expected="MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD",
+        got="one of them" if policy.names_an_enclave else "neither",
+    )
+
+
+def _check_numbers(checks: Checklist, endorsements: Endorsements, freshness: Freshness) -> None:
+    """The endorsements know the TCB recovery that the policy asks for."""
+    least = freshness.min_evaluation_number
+    for requirement, document in (
+        (Requirement.TCB_NUMBER, endorsements.tcb_info),
+        (Requirement.QE_NUMBER, endorsements.qe_identity),
+    ):
+        if document is not None:
+            number = document.tcb_evaluation_data_number
+            checks.require(
+                requirement,
+                passed=least is None or number >= least,
+                expected=None if least is None else f"at least {least}",
+                got=number,
+            )
+
+
+def _versions_of(domain: TdReport) -> bytes:
+    """What the standing of a trust domain depends on besides its platform."""
+    return b"".join(
+        (
+            domain.tee_tcb_svn,
+            domain.mr_signer_seam,
+            domain.seam_attributes,
+            domain.tee_tcb_svn2 or b"",
+        )
     )

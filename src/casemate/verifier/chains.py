@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
+from casemate.errors import FormatError
 from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import parse_certificates
 from casemate.verifier.checklist import Checklist
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.roots import TrustRoots, begin_of
 from casemate.verifier.signatures import signed_by
+from casemate.verifier.validity import Window
 
 _ROOT = frozenset({"Intel SGX Root CA"})
 _PCK_AUTHORITY = frozenset({"Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"})
@@ -108,28 +110,50 @@ PCK_CRL = CrlRule(
 )
 
 
-def verify_chain(
-    checks: Checklist, rule: ChainRule, pem: bytes, roots: TrustRoots
-) -> tuple[Certificate, ...] | None:
-    """The certificates of a chain, leaf first, once its root is trusted and every signature is right.
+Chain = tuple[Certificate, ...]
 
-    Expiry is recorded and does not end the appraisal: the other reasons shall be found as well.
-    """
-    chain = checks.read(rule.format, _parse_chain, pem)
-    if chain is None or not _has_length(checks, rule, chain):
+
+def read_chain(checks: Checklist, rule: ChainRule, pem: bytes) -> Chain | None:
+    """The certificates of a chain, leaf first; a chain of another length has another meaning."""
+    try:
+        chain = tuple(Certificate.parse(data) for data in parse_certificates(pem, where="certificate chain"))
+    except FormatError as error:
+        checks.cannot_read(rule.format, error)
         return None
-    checks.period(
+    has_length = checks.require(
+        rule.format,
+        passed=len(chain) == len(rule.roles),
+        expected=f"{len(rule.roles)} certificates, leaf first",
+        got=f"{len(chain)} certificates",
+    )
+    return chain if has_length else None
+
+
+def judge_chain(checks: Checklist, rule: ChainRule, chain: Chain, roots: TrustRoots) -> bool:
+    """Record whether the root is trusted, every role is right and every signature holds."""
+    return all(
+        (
+            _has_trusted_root(checks, rule, chain, roots),
+            _has_roles(checks, rule, chain),
+            _is_signed_throughout(checks, rule, chain),
+        )
+    )
+
+
+def verify_chain(checks: Checklist, rule: ChainRule, pem: bytes, roots: TrustRoots) -> Chain | None:
+    """The certificates of a chain, leaf first, once its root is trusted and every signature is right."""
+    chain = read_chain(checks, rule, pem)
+    return chain if chain is not None and judge_chain(checks, rule, chain, roots) else None
+
+
+def chain_window(rule: ChainRule, chain: Chain) -> Window:
+    """When all certificates of a chain are valid."""
+    return Window(
         rule.begun,
         rule.expiry,
         max(certificate.not_before for certificate in chain),
         min(certificate.not_after for certificate in chain),
     )
-    trusted = (
-        _has_trusted_root(checks, rule, chain, roots),
-        _has_roles(checks, rule, chain),
-        _is_signed_throughout(checks, rule, chain),
-    )
-    return chain if all(trusted) else None
 
 
 def verify_crl(checks: Checklist, rule: CrlRule, data: bytes, issuer: Certificate) -> RevocationList | None:
@@ -137,7 +161,6 @@ def verify_crl(checks: Checklist, rule: CrlRule, data: bytes, issuer: Certificat
     crl = checks.read(rule.format, RevocationList.parse, data)
     if crl is None:
         return None
-    checks.period(rule.begun, rule.expiry, crl.this_update, crl.next_update)
     genuine = (
         checks.require(
             rule.issuer,
@@ -152,6 +175,11 @@ def verify_crl(checks: Checklist, rule: CrlRule, data: bytes, issuer: Certificat
         ),
     )
     return crl if all(genuine) else None
+
+
+def crl_window(rule: CrlRule, crl: RevocationList) -> Window:
+    """When a CRL is valid."""
+    return Window(rule.begun, rule.expiry, crl.this_update, crl.next_update)
 
 
 def check_revocation(
@@ -170,23 +198,7 @@ def check_revocation(
         )
 
 
-def _parse_chain(pem: bytes) -> tuple[Certificate, ...]:
-    return tuple(Certificate.parse(data) for data in parse_certificates(pem, where="certificate chain"))
-
-
-def _has_length(checks: Checklist, rule: ChainRule, chain: tuple[Certificate, ...]) -> bool:
-    """A chain of another length has another meaning: nothing in it is looked at."""
-    return checks.require(
-        rule.format,
-        passed=len(chain) == len(rule.roles),
-        expected=f"{len(rule.roles)} certificates, leaf first",
-        got=f"{len(chain)} certificates",
-    )
-
-
-def _has_trusted_root(
-    checks: Checklist, rule: ChainRule, chain: tuple[Certificate, ...], roots: TrustRoots
-) -> bool:
+def _has_trusted_root(checks: Checklist, rule: ChainRule, chain: Chain, roots: TrustRoots) -> bool:
     point = chain[-1].point
     return checks.require(
         rule.root,
@@ -196,7 +208,7 @@ def _has_trusted_root(
     )
 
 
-def _has_roles(checks: Checklist, rule: ChainRule, chain: tuple[Certificate, ...]) -> bool:
+def _has_roles(checks: Checklist, rule: ChainRule, chain: Chain) -> bool:
     authority = (rule.leaf_is_authority, *(True for _ in chain[1:]))
     fits = all(
         certificate.common_name in names and certificate.is_authority == is_authority
@@ -214,7 +226,7 @@ def _has_roles(checks: Checklist, rule: ChainRule, chain: tuple[Certificate, ...
     )
 
 
-def _is_signed_throughout(checks: Checklist, rule: ChainRule, chain: tuple[Certificate, ...]) -> bool:
+def _is_signed_throughout(checks: Checklist, rule: ChainRule, chain: Chain) -> bool:
     """Each by the next, the root by itself."""
     broken = [
         certificate.common_name

@@ -1,50 +1,53 @@
-"""Keeping the record of an appraisal: which checks were made, with what outcome, and what ends when."""
+"""Keeping the record of an appraisal: which checks were made, and with what outcome.
+
+A record holds what was compared as it was found, and is put into words only when somebody reads it: nobody
+reads most results, and words cost more than the comparison.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeVar
 
 from casemate.errors import FormatError
 from casemate.formats.one_line import one_line
 from casemate.verifier.requirements import Requirement
-from casemate.verifier.result import Check
 
 #: Characters of what a check says that it expected or found. The longest of our own texts, without the
 #: measurements that a policy may name, has less than half of that.
 MAX_TEXT = 1000
 
+#: What a check compares: a text, or a value that is shown in the usual way, or a text yet to be made.
+Compared = str | int | bytes | datetime | tuple[bytes, ...] | Callable[[], str] | None
+
 _Value = TypeVar("_Value")
 
 
-@dataclass(slots=True, kw_only=True)
+#: One check that was made, before it is put into words: what was checked, whether it was as it should be,
+#: what would have been right, what was found. A bare tuple, because many are made for each quote.
+Record = tuple[Requirement, bool, Compared, Compared]
+
+
 class Checklist:
-    """The record of one appraisal at one instant.
+    """The record of one stage of an appraisal, in the order in which its checks were made.
 
     Attributes:
-        at: The instant at which everything is judged.
-        accept_expired: Whether the policy accepts endorsements after their end.
+        records: The checks.
+        passed: Whether all of them have passed so far.
     """
 
-    at: datetime
-    accept_expired: bool
-    _made: dict[Requirement, Check] = field(default_factory=dict)
-    _ends: list[datetime] = field(default_factory=list)
+    __slots__ = ("passed", "records")
 
-    def require(self, requirement: Requirement, *, passed: bool, expected: str, got: str) -> bool:
-        """Record one check; gives ``passed`` back, for steps that cannot go on without it.
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.passed = True
 
-        Whoever sends evidence has a hand in what is found, so texts are bounded and made printable here.
-        """
-        self._made[requirement] = Check(
-            name=requirement.title,
-            passed=passed,
-            expected=one_line(expected, MAX_TEXT),
-            got=one_line(got, MAX_TEXT),
-            reference=requirement.reference,
-        )
+    def require(self, requirement: Requirement, *, passed: bool, expected: Compared, got: Compared) -> bool:
+        """Record one check; gives ``passed`` back, for steps that cannot go on without it."""
+        self.records.append((requirement, passed, expected, got))
+        if not passed:
+            self.passed = False
         return passed
 
     def read(self, requirement: Requirement, parse: Callable[[bytes], _Value], data: bytes) -> _Value | None:
@@ -52,47 +55,58 @@ class Checklist:
         try:
             value = parse(data)
         except FormatError as error:
-            got = f"{error}. {error.hint}" if error.hint else str(error)
-            self.require(requirement, passed=False, expected="what its format allows", got=got)
+            self.cannot_read(requirement, error)
             return None
-        self.require(requirement, passed=True, expected="what its format allows", got=f"{len(data)} bytes")
+        self.require(requirement, passed=True, expected="what its format allows", got=_size(data))
         return value
+
+    def cannot_read(self, requirement: Requirement, error: FormatError) -> None:
+        """Record that something is not what its format allows."""
+        got = f"{error}. {error.hint}" if error.hint else str(error)
+        self.require(requirement, passed=False, expected="what its format allows", got=got)
 
     def require_signature(self, requirement: Requirement, *, right: bool, by: str) -> bool:
         """Record whether a signature is right; gives ``right`` back."""
         got = "a right signature" if right else "a wrong signature"
         return self.require(requirement, passed=right, expected=f"the signature of {by}", got=got)
 
-    def period(self, begun: Requirement, expiry: Requirement, begins: datetime, ends: datetime) -> None:
-        """Record whether the instant lies between ``begins`` and ``ends``, both inclusive."""
-        self._ends.append(ends)
-        self.require(
-            begun, passed=begins <= self.at, expected=f"at or before {_moment(self.at)}", got=_moment(begins)
-        )
-        expected = "any time (the policy accepts expired endorsements)"
-        if not self.accept_expired:
-            expected = f"at or after {_moment(self.at)}"
-        self.require(
-            expiry, passed=self.accept_expired or self.at <= ends, expected=expected, got=_moment(ends)
-        )
+    def has_made(self, requirements: Iterable[Requirement]) -> bool:
+        """Whether each of these checks was made and every check has passed."""
+        return self.passed and {requirement for requirement, *_ in self.records}.issuperset(requirements)
 
-    @property
-    def checks(self) -> tuple[Check, ...]:
-        """The checks that were made, in the order of :class:`Requirement`."""
-        return tuple(self._made[requirement] for requirement in Requirement if requirement in self._made)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every check was made and has passed."""
-        return all(
-            requirement in self._made and self._made[requirement].passed for requirement in Requirement
-        )
-
-    @property
-    def earliest_end(self) -> datetime | None:
-        """When the first of what was judged expires."""
-        return min(self._ends, default=None)
+    def has_made_all(self, number: int) -> bool:
+        """Whether that many checks were made, where each is made once, and all have passed."""
+        return self.passed and len(self.records) == number
 
 
-def _moment(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def in_words(compared: Compared) -> str:
+    """What a check compared, as one printable line of at most :data:`MAX_TEXT` characters.
+
+    Whoever sends evidence has a hand in what is found, so texts are bounded and made printable here.
+    """
+    return one_line(_text(compared), MAX_TEXT)
+
+
+def _text(compared: Compared) -> str:
+    match compared:
+        case str():
+            return compared
+        case bytes():
+            return compared.hex()
+        case datetime():
+            return moment(compared)
+        case tuple():
+            return " or ".join(value.hex() for value in compared)
+        case int():
+            return str(compared)
+        case _:
+            return "any (the policy names none)" if compared is None else compared()
+
+
+def moment(instant: datetime) -> str:
+    """An instant as people write it."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _size(data: bytes) -> Callable[[], str]:
+    return lambda: f"{len(data)} bytes"

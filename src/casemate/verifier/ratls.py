@@ -61,9 +61,8 @@ def appraise_certificate(
     )
     key = _key_check(attested)
     verdict = result.verdict if key.passed else Verdict.CONTRAINDICATED
-    return replace(
-        result, verdict=verdict, checks=(_evidence_check("one quote and its claims"), key, *result.checks)
-    )
+    checks = (_evidence_check("one quote and its claims"), key, *result.checks)
+    return replace(result, verdict=verdict, checks=checks)
 
 
 def _report_data(attested: AttestedCertificate) -> bytes:
@@ -96,9 +95,10 @@ def _evidence_check(got: str, *, passed: bool = True) -> Check:
 def _without_evidence(reason: str) -> AttestationResult:
     return AttestationResult(
         verdict=Verdict.CONTRAINDICATED,
+        genuine=False,
         tcb_status=None,
         advisory_ids=(),
-        claims=None,
+        report=None,
         simulated=False,
         earliest_expiration=None,
         evidence_digest=None,

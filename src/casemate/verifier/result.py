@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol, overload
 
 from casemate.errors import RefusedError
 from casemate.formats.sgx.collateral import TcbStatus
-from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
+from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner, ReportBody
+from casemate.formats.sgx.td_report import UNDER_DEBUG, MrTd, TdAttributes, TdReport
+from casemate.verifier.checklist import Record, in_words
+from casemate.verifier.policy import Freshness
 from casemate.verifier.requirements import Requirement
+from casemate.verifier.validity import Validity
 
 
 class Verdict(Enum):
@@ -68,17 +73,107 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TdClaims:
+    """What genuine evidence says about a trust domain. Genuine is not acceptable: see the verdict.
+
+    Attributes:
+        mr_td: Measurement of its initial content.
+        rtmrs: RTMR0 to RTMR3, 48 bytes each.
+        mr_config_id: Its configuration, 48 bytes.
+        mr_owner: Its owner, 48 bytes.
+        mr_owner_config: Its owner's configuration, 48 bytes.
+        attributes: ATTRIBUTES.
+        report_data: What it bound into the evidence, 64 bytes.
+    """
+
+    mr_td: MrTd
+    rtmrs: tuple[bytes, bytes, bytes, bytes]
+    mr_config_id: bytes
+    mr_owner: bytes
+    mr_owner_config: bytes
+    attributes: TdAttributes
+    report_data: bytes
+
+    @property
+    def debug(self) -> bool:
+        """Whether the host can read and change the trust domain."""
+        return bool(self.attributes & UNDER_DEBUG)
+
+
+class Recorded(Protocol):
+    """What has kept records of an appraisal."""
+
+    def records(self) -> Iterator[Record]:
+        """Every check that was made."""
+
+
+class Trail(Sequence[Check]):
+    """The checks of an appraisal, in the order of :class:`Requirement`, put into words when they are read."""
+
+    __slots__ = ("_at", "_checks", "_findings", "_freshness", "_settled", "_validity")
+
+    def __init__(
+        self,
+        settled: tuple[Sequence[Record], ...],
+        findings: Recorded,
+        validity: Validity,
+        at: datetime,
+        freshness: Freshness,
+    ) -> None:
+        self._settled = settled
+        self._findings = findings
+        self._validity = validity
+        self._at = at
+        self._freshness = freshness
+        self._checks: tuple[Check, ...] | None = None
+
+    def _in_words(self) -> tuple[Check, ...]:
+        if self._checks is None:
+            made = [record for records in self._settled for record in records]
+            made += self._validity.records(self._at, self._freshness)
+            made += self._findings.records()
+            made.sort(key=lambda record: _ORDER[record[0]])
+            self._checks = tuple(
+                Check(
+                    name=requirement.title,
+                    passed=passed,
+                    expected=in_words(expected),
+                    got=in_words(got),
+                    reference=requirement.reference,
+                )
+                for requirement, passed, expected, got in made
+            )
+        return self._checks
+
+    @overload
+    def __getitem__(self, index: int) -> Check: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Check, ...]: ...
+    def __getitem__(self, index: int | slice) -> Check | tuple[Check, ...]:
+        return self._in_words()[index]
+
+    def __len__(self) -> int:
+        return len(self._in_words())
+
+
+_ORDER = {requirement: number for number, requirement in enumerate(Requirement)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttestationResult:
     """What the verifier found.
 
     Attributes:
         verdict: Affirming only when every check of the procedure was made and has passed.
-        tcb_status: Status of platform and quoting enclave together; ``None`` when it could not be determined.
+        genuine: Whether every check of structure, signature, certificate and time was made and has passed:
+            the evidence is what it says, of a real platform. That says nothing of what it is worth.
+        tcb_status: Status of platform, quoting enclave and TDX module together; ``None`` when it could not be
+            determined, or when one of them reaches no level.
         advisory_ids: Intel's advisories for their levels.
-        claims: ``None`` unless the signatures from the root down to the enclave's report are right.
+        report: What the evidence says; ``None`` unless the signatures from the root down to it are right.
         simulated: The evidence is rooted in a simulated platform: it protects nothing.
-        earliest_expiration: When the first of certificates, CRLs and documents expires; ``None`` when a check
-            before them ended the appraisal.
+        earliest_expiration: When the first of certificates, CRLs and documents expires; ``None`` when none of
+            them could be read.
         evidence_digest: SHA-256 of the signed part of the quote, 32 bytes: one value for one statement of the
             quoting enclave, whatever is done to its signatures. Hashes of the whole quote are not: ECDSA
             signatures can be changed into another valid one. ``None`` when the evidence is not a quote.
@@ -86,13 +181,25 @@ class AttestationResult:
     """
 
     verdict: Verdict
+    genuine: bool
     tcb_status: TcbStatus | None
     advisory_ids: tuple[str, ...]
-    claims: Claims | None
+    report: ReportBody | TdReport | None
     simulated: bool
     earliest_expiration: datetime | None
     evidence_digest: bytes | None
-    checks: tuple[Check, ...]
+    checks: Sequence[Check]
+
+    @property
+    def claims(self) -> Claims | TdClaims | None:
+        """What genuine evidence says; ``None`` where ``report`` is."""
+        match self.report:
+            case None:
+                return None
+            case TdReport():
+                return _td_claims(self.report)
+            case _:
+                return _enclave_claims(self.report)
 
     @property
     def refusals(self) -> tuple[Check, ...]:
@@ -104,9 +211,10 @@ class AttestationResult:
         return {
             "version": 1,
             "verdict": self.verdict.value,
+            "genuine": self.genuine,
             "tcb_status": self.tcb_status.value if self.tcb_status else None,
             "advisory_ids": list(self.advisory_ids),
-            "claims": _claims(self.claims) if self.claims else None,
+            "claims": claims_in_json(self.claims),
             "simulated": self.simulated,
             "earliest_expiration": self.earliest_expiration.isoformat() if self.earliest_expiration else None,
             "evidence_digest": self.evidence_digest.hex() if self.evidence_digest else None,
@@ -147,7 +255,7 @@ _FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
 # What to do about the refusals that an honest operator meets.
 _REMEDIES = {
     EVIDENCE_CHECK: "This is no service of Casemate; name the port on which the workload itself listens.",
-    Requirement.POLICY.title: "Say which enclave is meant.",
+    Requirement.ENCLAVE_NAMED.title: "Say which enclave is meant.",
     Requirement.QUOTE_FORMAT.title: "Give the quote whole and as it was made, in binary.",
     Requirement.PCK_CHAIN_ROOT.title: (
         "It comes from another platform than one whose root is trusted here; "
@@ -163,14 +271,54 @@ _REMEDIES = {
 }
 
 
-def _claims(claims: Claims) -> dict[str, Any]:
-    return {
-        "mrenclave": claims.mrenclave.hex(),
-        "mrsigner": claims.mrsigner.hex(),
-        "isvprodid": claims.isvprodid,
-        "isvsvn": claims.isvsvn,
-        "attributes": claims.attributes.to_bytes().hex(),
-        "misc_select": claims.misc_select.hex(),
-        "debug": claims.debug,
-        "report_data": claims.report_data.hex(),
-    }
+def _enclave_claims(report: ReportBody) -> Claims:
+    return Claims(
+        mrenclave=report.mrenclave,
+        mrsigner=report.mrsigner,
+        isvprodid=report.isvprodid,
+        isvsvn=report.isvsvn,
+        attributes=report.attributes,
+        misc_select=report.misc_select,
+        report_data=report.report_data,
+    )
+
+
+def _td_claims(report: TdReport) -> TdClaims:
+    return TdClaims(
+        mr_td=report.mr_td,
+        rtmrs=(report.rtmr0, report.rtmr1, report.rtmr2, report.rtmr3),
+        mr_config_id=report.mr_config_id,
+        mr_owner=report.mr_owner,
+        mr_owner_config=report.mr_owner_config,
+        attributes=report.td_attributes,
+        report_data=report.report_data,
+    )
+
+
+def claims_in_json(claims: Claims | TdClaims | None) -> dict[str, Any] | None:
+    """Claims in terms of JSON; bytes in hexadecimal."""
+    match claims:
+        case None:
+            return None
+        case Claims():
+            return {
+                "mrenclave": claims.mrenclave.hex(),
+                "mrsigner": claims.mrsigner.hex(),
+                "isvprodid": claims.isvprodid,
+                "isvsvn": claims.isvsvn,
+                "attributes": claims.attributes.to_bytes().hex(),
+                "misc_select": claims.misc_select.hex(),
+                "debug": claims.debug,
+                "report_data": claims.report_data.hex(),
+            }
+        case TdClaims():
+            return {
+                "mrtd": claims.mr_td.hex(),
+                "rtmrs": [value.hex() for value in claims.rtmrs],
+                "mrconfigid": claims.mr_config_id.hex(),
+                "mrowner": claims.mr_owner.hex(),
+                "mrownerconfig": claims.mr_owner_config.hex(),
+                "attributes": f"{int(claims.attributes):016x}",
+                "debug": claims.debug,
+                "report_data": claims.report_data.hex(),
+            }

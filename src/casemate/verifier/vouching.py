@@ -31,7 +31,7 @@ from casemate.verifier.chains import (
     verify_chain,
     verify_crl,
 )
-from casemate.verifier.checklist import Checklist
+from casemate.verifier.checklist import Checklist, in_words
 from casemate.verifier.roots import TrustRoots
 from casemate.verifier.signatures import point_key, raw_signed_by, signed_by
 
@@ -189,7 +189,7 @@ def vouch_for_pck_crl(crl: bytes, issuer_chain: bytes, trust: Trust, *, authorit
         RefusedError: The first reason why it is not vouched for.
     """
     what = "PCK CRL"
-    checks = Checklist(at=trust.at, accept_expired=False)
+    checks = Checklist()
     chain = verify_chain(checks, CRL_CHAIN, issuer_chain, trust.roots)
     if chain is None:
         _refuse(checks)
@@ -231,7 +231,7 @@ def vouch_for_pck_certificate(pem: bytes, issuer_chain: bytes, trust: Trust) -> 
     """
     what = "PCK certificate"
     whole = encode_certificates((*_certificates(pem, what), *_certificates(issuer_chain, what)))
-    checks = Checklist(at=trust.at, accept_expired=False)
+    checks = Checklist()
     chain = verify_chain(checks, PCK_CHAIN, whole, trust.roots)
     _require_all(checks)
     if chain is None:
@@ -306,7 +306,7 @@ def _signed(  # a document, its signature and what they are judged by
     document: msgspec.Raw, signature: str, issuer_chain: bytes, rule: ChainRule, trust: Trust, *, what: str
 ) -> tuple[datetime, datetime]:
     """The window of a chain whose signer has signed ``document``."""
-    checks = Checklist(at=trust.at, accept_expired=False)
+    checks = Checklist()
     chain = verify_chain(checks, rule, issuer_chain, trust.roots)
     _require_all(checks)
     if chain is None:
@@ -365,11 +365,11 @@ def _require_unrevoked(what: str, chain: Iterable[Certificate], trust: Trust) ->
 
 
 def _require_all(checks: Checklist) -> None:
-    if any(not check.passed for check in checks.checks):
+    if not checks.passed:
         _refuse(checks)
 
 
 def _refuse(checks: Checklist) -> NoReturn:
     """Raise the first check that has not passed."""
-    failed = next(check for check in checks.checks if not check.passed)
-    raise RefusedError(failed.name, expected=failed.expected, got=failed.got)
+    requirement, _, expected, got = next(record for record in checks.records if not record[1])
+    raise RefusedError(requirement.title, expected=in_words(expected), got=in_words(got))

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +15,13 @@ import pytest
 from casemate.broker.audit import check_chain
 from casemate.broker.policy import ReferenceAppraiser
 from casemate.broker.session import SessionLimits
-from casemate.formats.sgx.collateral import PLATFORM_STATUSES, Collateral, TcbStatus
+from casemate.formats.sgx.collateral import PLATFORM_STATUSES, TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner
 from casemate.simulator.endorsements import Revocation, Standing
 from casemate.simulator.platform import SimulatedPlatform
+from casemate.verifier.appraisal import Verifier
 from casemate.verifier.reference_values import ReferenceValues
+from casemate.verifier.result import AttestationResult
 from casemate.verifier.roots import TrustRoots
 from casemate_attester.binding import report_data
 from casemate_attester.messages import Attestation, WrappedSecret
@@ -327,34 +329,32 @@ def test_simulated_values_match_nothing_without_a_simulated_root(
     assert recognition.result.refusals[0].name == "PCK chain: trusted root"
 
 
-class Counted:
-    """Endorsements that are asked for their root CRL once in each appraisal under the right root."""
-
-    def __init__(self, endorsements: Collateral) -> None:
-        self._endorsements = endorsements
-        self.appraisals = 0
-
-    def __getattr__(self, name: str) -> object:
-        self.appraisals += name == "root_ca_crl"
-        return getattr(self._endorsements, name)
-
-
 @pytest.mark.parametrize("mrenclave", [b"\x22" * 32, b"\xee" * 32], ids=["one of the builds", "none"])
 def test_evidence_is_appraised_for_the_build_that_it_claims_and_not_for_all(
-    bench: Bench, reference_values: Statement, mrenclave: bytes
+    bench: Bench, reference_values: Statement, mrenclave: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    appraised: list[bytes] = []
+    appraise = Verifier.appraise
+
+    def counted(
+        self: Verifier, evidence: bytes, at: datetime, data: bytes | None = None
+    ) -> AttestationResult:
+        appraised.append(evidence)
+        return appraise(self, evidence, at, data)
+
+    monkeypatch.setattr(Verifier, "appraise", counted)
     good = reference_values(bench.workload.enclave)
     builds = [replace(good, mrenclave=MrEnclave(bytes([number]) * 32)) for number in range(1, 101)]
     real = replace(good, workload="real", simulated=False)
-    endorsements = Counted(bench.platform.collateral)
     appraiser = ReferenceAppraiser(
         reference_values=(real, *builds),
-        endorsements=endorsements,  # type: ignore[arg-type]
+        endorsements=bench.platform.collateral,
         simulated_roots=TrustRoots.simulated(bench.platform.root_certificate),
     )
     evidence = bench.other(mrenclave=MrEnclave(mrenclave)).enclave.quote(bytes(64))
     recognition = appraiser.recognise(evidence, report_data=bytes(64), at=bench.clock.now)
-    assert endorsements.appraisals == 1
+    # Once under either root: the real build claims the same, and no build at all is judged under both.
+    assert len(appraised) == 2
     reasons = [check.name for check in recognition.result.refusals]
     assert reasons == ([] if mrenclave == b"\x22" * 32 else ["enclave: MRENCLAVE"])
 

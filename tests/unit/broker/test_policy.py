@@ -12,6 +12,7 @@ from casemate.broker.resource import ResourceName
 from casemate.errors import RefusedError, ServiceError
 from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import MrEnclave
+from casemate.verifier.policy import Freshness
 from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 
 SGX = {
@@ -86,5 +87,5 @@ def test_the_verifier_is_asked_for_all_that_the_reference_values_say() -> None:
     assert policy.misc_select == b"\1\0\0\0"
     assert policy.report_data == b"\x77" * 64
     assert not policy.allow_debug
-    assert not policy.accept_expired_endorsements
+    assert policy.freshness == Freshness()
     assert policy.accepted_statuses == {TcbStatus.UP_TO_DATE}

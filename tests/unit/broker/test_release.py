@@ -18,12 +18,13 @@ from casemate.broker.session import SessionLimits
 from casemate.broker.store import KeyEncryptionKey, ResourceStore, SealedResource
 from casemate.broker.token import TokenIssuer
 from casemate.formats.sgx.collateral import TcbStatus
-from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
-from casemate.verifier.result import AttestationResult, Claims, Verdict
+from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner, ReportBody
+from casemate.verifier.result import AttestationResult, Verdict
 from casemate_attester.messages import Attestation, Request, TeePublicKey
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-CLAIMS = Claims(
+REPORT = ReportBody(
+    cpu_svn=bytes(16),
     mrenclave=MrEnclave(b"\x22" * 32),
     mrsigner=MrSigner(b"\x33" * 32),
     isvprodid=1,
@@ -60,16 +61,17 @@ class Oracle:
 
     verdict: Verdict
     workload: str | None
-    claims: Claims | None = CLAIMS
+    report: ReportBody | None = REPORT
     asked: list[tuple[bytes, bytes, datetime]] = field(default_factory=list)
 
     def recognise(self, evidence: bytes, *, report_data: bytes, at: datetime) -> Recognition:
         self.asked.append((evidence, report_data, at))
         result = AttestationResult(
             verdict=self.verdict,
+            genuine=True,
             tcb_status=TcbStatus.UP_TO_DATE,
             advisory_ids=(),
-            claims=self.claims,
+            report=self.report,
             simulated=False,
             earliest_expiration=None,
             evidence_digest=None,

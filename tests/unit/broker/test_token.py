@@ -14,12 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from casemate.broker.session import SessionLimits, Sessions
 from casemate.broker.token import AttestedWorkload, TokenIssuer
 from casemate.formats.sgx.collateral import TcbStatus
-from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner
-from casemate.verifier.result import AttestationResult, Claims, Verdict
+from casemate.formats.sgx.report import Attributes, MrEnclave, MrSigner, ReportBody
+from casemate.verifier.result import AttestationResult, Verdict
 from casemate_attester.messages import TeePublicKey
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-CLAIMS = Claims(
+REPORT = ReportBody(
+    cpu_svn=bytes(16),
     mrenclave=MrEnclave(b"\x22" * 32),
     mrsigner=MrSigner(b"\x33" * 32),
     isvprodid=1,
@@ -44,9 +45,10 @@ def submodule(*, simulated: bool) -> Any:
     )
     result = AttestationResult(
         verdict=Verdict.AFFIRMING,
+        genuine=True,
         tcb_status=TcbStatus.UP_TO_DATE,
         advisory_ids=(),
-        claims=CLAIMS,
+        report=REPORT,
         simulated=simulated,
         earliest_expiration=None,
         evidence_digest=None,

@@ -10,6 +10,7 @@ from tests.support.sgx_world import MRENCLAVE, MRSIGNER, World, good_world, with
 
 from casemate.cli.main import run
 from casemate.formats.sgx.collateral import TcbStatus
+from casemate.formats.sgx.quote import Tee
 from casemate.verifier.requirements import Requirement
 
 NO_TIME = "is not a time with a zone, as in 2026-11-20T12:00:00Z."
@@ -39,6 +40,7 @@ def files(world: World, tmp_path: Path) -> list[str]:
     ]
 
 
+_CHECKS = len([requirement for requirement in Requirement if Tee.SGX in requirement.tees])
 _SUMMARY = [
     "verdict: affirming",
     "simulated: yes: this platform is software and protects nothing",
@@ -46,7 +48,7 @@ _SUMMARY = [
     f"MRENCLAVE: {MRENCLAVE.hex()}",
     f"MRSIGNER: {MRSIGNER.hex()}",
     "endorsements valid until: 2026-12-20T12:00:00Z",
-    f"checks: {len(Requirement)}, all passed; --all shows them",
+    f"checks: {_CHECKS}, all passed; --all shows them",
 ]
 
 
@@ -66,7 +68,7 @@ def test_every_check_is_shown_where_that_is_asked_for(
     assert lines[: len(_SUMMARY)] == _SUMMARY
     assert lines[len(_SUMMARY) + 1].split() == ["check", "expected", "found"]
     assert [line.split("  ")[0] for line in lines if "  ok  " in line] == [
-        requirement.title for requirement in Requirement
+        requirement.title for requirement in Requirement if Tee.SGX in requirement.tees
     ]
     assert not [line for line in lines if line != line.rstrip()]
 
@@ -75,12 +77,15 @@ def test_the_document_carries_every_check(files: list[str], capsys: pytest.Captu
     assert run([*files, "--mrsigner", MRSIGNER.hex(), "--isvprodid", "7", "--min-isvsvn", "3", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     checks = document.pop("checks")
-    assert [check["name"] for check in checks] == [requirement.title for requirement in Requirement]
+    assert [check["name"] for check in checks] == [
+        requirement.title for requirement in Requirement if Tee.SGX in requirement.tees
+    ]
     assert set(checks[0]) == {"name", "passed", "expected", "got", "reference"}
     assert len(document.pop("evidence_digest")) == 64
     assert document == {
         "version": 1,
         "verdict": "affirming",
+        "genuine": True,
         "tcb_status": "UpToDate",
         "advisory_ids": [],
         "claims": {
@@ -117,7 +122,7 @@ def test_a_refusal_shows_the_table_and_ends_with_exit_code_1(
 def test_naming_no_enclave_is_refused(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(files) == 1
     assert capsys.readouterr().err == (
-        "error: policy names an enclave: expected MRENCLAVE, or MRSIGNER with ISVPRODID, got neither"
+        "error: policy names an enclave: expected MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD, got neither"
         " (RFC 9334 section 8.5)\n"
         "hint: Say which enclave is meant.\n"
     )
@@ -130,7 +135,8 @@ def test_a_simulated_quote_is_refused_where_its_root_is_not_named(
     assert run([*files[:at], *files[at + 2 :], "--mrenclave", MRENCLAVE.hex()]) == 1
     assert capsys.readouterr().err.endswith(
         "hint: It comes from another platform than one whose root is trusted here; "
-        "a simulated one is accepted only where its own root is named.\n"
+        "a simulated one is accepted only where its own root is named. Also refused: PCK CRL issuer chain: "
+        "trusted root, TCB info issuer chain: trusted root, QE identity issuer chain: trusted root.\n"
     )
 
 

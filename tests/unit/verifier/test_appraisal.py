@@ -33,12 +33,14 @@ from tests.support.sgx_world import (
     root,
     signer,
     with_attestation_key,
+    with_authority_of_crl,
     with_collateral,
     with_crl_chain,
     with_enclave,
     with_flags,
     with_pck,
     with_pck_chain,
+    with_pck_under_root,
     with_policy,
     with_qe_body,
     with_qe_chain,
@@ -56,7 +58,7 @@ from tests.support.sgx_world import (
 
 from casemate.errors import RefusedError
 from casemate.formats.sgx.collateral import TcbStatus
-from casemate.formats.sgx.quote import Quote
+from casemate.formats.sgx.quote import Quote, Tee
 from casemate.formats.sgx.report import (
     AEX_NOTIFY,
     CET,
@@ -72,11 +74,13 @@ from casemate.formats.sgx.report import (
 )
 from casemate.simulator.endorsements import ADVISORY, Revocation
 from casemate.simulator.pki import PCK_NAME, TCB_SIGNING_NAME, PckAuthority
-from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.policy import AppraisalPolicy, Freshness
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.result import Check, Verdict, require_affirming
 from casemate.verifier.roots import TrustRoots
 
+#: The checks that concern enclaves.
+SGX = [requirement for requirement in Requirement if Tee.SGX in requirement.tees]
 FUTURE = {"not_before": NOW + DAY}
 PAST = {"not_before": NOW - 100 * DAY, "life": 99 * DAY}
 AT = "2026-11-20T13:00:00Z"
@@ -107,9 +111,9 @@ MASK = "fbffffffffffffff0000000000000000"
 
 #: The flaw that only this check can see, and its message.
 FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
-    Requirement.POLICY: (
+    Requirement.ENCLAVE_NAMED: (
         lambda w: replace(w, policy=AppraisalPolicy()),
-        "MRENCLAVE, or MRSIGNER with ISVPRODID, got neither",
+        "MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD, got neither",
     ),
     Requirement.QUOTE_FORMAT: (
         lambda w: replace(w, evidence=w.evidence + b"\x00"),
@@ -124,15 +128,15 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
     ),
     Requirement.CERTIFICATION_DATA: (
         lambda w: with_quote(w, certification_type=1),
-        "5 (certificate chain of the PCK); others are not supported yet, got 1",
+        "5 (certificate chain of the PCK), got 1",
     ),
     Requirement.PCK_CHAIN_FORMAT: (
         lambda w: with_pck_chain(w, w.platform.quoting_enclave.pck.certificate, ca(w).certificate),
         "3 certificates, leaf first, got 2 certificates",
     ),
     Requirement.PCK_CHAIN_ROOT: (
-        lambda w: replace(w, roots=TrustRoots.intel()),
-        "the key of Intel SGX Root CA, got {root_point:.18}…",
+        lambda w: with_pck_under_root(w, OTHER_ROOT),
+        STRANGER,
     ),
     Requirement.PCK_CHAIN_ROLES: (
         lambda w: with_pck(w, common_name="Intel SGX PCK Certificat"),
@@ -171,7 +175,7 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
         EXPIRED,
     ),
     Requirement.CRL_CHAIN_KEY: (
-        lambda w: with_crl_chain(w, again(replace(ca(w), key=OTHER_KEY), root(w), path_length=0), root(w)),
+        lambda w: with_authority_of_crl(w, again(replace(ca(w), key=OTHER_KEY), root(w), path_length=0)),
         "the key {ca_point}, got 04{other_key}",
     ),
     Requirement.TCB_CHAIN_FORMAT: (
@@ -378,8 +382,9 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
             w, lambda d: d["tcbLevels"][0]["tcb"]["sgxtcbcomponents"].__setitem__(15, {"svn": 1})
         ),
         (
-            "components and PCESVN that reach a level of TCB info, got "
+            "security versions that reach a level of TCB info, got "
             "(14, 14, 3, 3, 255, 255, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0), PCESVN 13"
+            "; too low for the lowest level: component 16 is 0, not 1"
         ),
     ),
     Requirement.TCB_STATUS: (
@@ -412,6 +417,34 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
         lambda w: with_enclave(w, misc_select=b"\x01\x00\x00\x00"),
         "00000000, got 01000000",
     ),
+    Requirement.TCB_NUMBER: (
+        lambda w: with_tcb_info(
+            with_policy(w, freshness=Freshness(min_evaluation_number=17)),
+            lambda d: d.update(tcbEvaluationDataNumber=16),
+        ),
+        "at least 17, got 16",
+    ),
+    Requirement.QE_NUMBER: (
+        lambda w: with_qe_identity(
+            with_policy(w, freshness=Freshness(min_evaluation_number=17)),
+            lambda d: d.update(tcbEvaluationDataNumber=16),
+        ),
+        "at least 17, got 16",
+    ),
+    Requirement.TCB_INFO_AGE: (
+        lambda w: with_tcb_info(
+            with_policy(w, freshness=Freshness(max_age=timedelta(hours=2))),
+            lambda d: d.update(issueDate="2026-11-20T10:59:59Z"),
+        ),
+        "at most 2:00:00, got 2:00:01",
+    ),
+    Requirement.QE_IDENTITY_AGE: (
+        lambda w: with_qe_identity(
+            with_policy(w, freshness=Freshness(max_age=timedelta(hours=2))),
+            lambda d: d.update(issueDate="2026-11-20T10:59:59Z"),
+        ),
+        "at most 2:00:00, got 2:00:01",
+    ),
     Requirement.REPORT_DATA: (
         lambda w: replace(w, evidence=enclave(w.platform).quote(bytes(63) + b"\x01")),
         f"{'00' * 64}, got {'00' * 63}01",
@@ -426,15 +459,15 @@ def message(check: Check) -> str:
 def test_good_evidence_is_affirmed_with_every_check_made() -> None:
     result = good_world().appraise()
     assert result.verdict is Verdict.AFFIRMING
-    assert [check.name for check in result.checks] == [requirement.title for requirement in Requirement]
+    assert [check.name for check in result.checks] == [requirement.title for requirement in SGX]
     assert result.refusals == ()
 
 
 def test_there_is_a_flaw_for_every_check() -> None:
-    assert set(FLAWS) == set(Requirement)
+    assert set(FLAWS) == set(SGX)
 
 
-@pytest.mark.parametrize("requirement", Requirement, ids=lambda requirement: requirement.title)
+@pytest.mark.parametrize("requirement", SGX, ids=lambda requirement: requirement.title)
 def test_each_flaw_is_refused_by_its_check_alone(requirement: Requirement) -> None:
     make, expected = FLAWS[requirement]
     world = make(good_world())
@@ -451,14 +484,14 @@ def test_each_flaw_is_refused_by_its_check_alone(requirement: Requirement) -> No
 #: Other flaws that the same check has to see.
 MORE_FLAWS: dict[str, tuple[Requirement, Callable[[World], World], str]] = {
     "a product without its signer": (
-        Requirement.POLICY,
+        Requirement.ENCLAVE_NAMED,
         lambda w: replace(w, policy=AppraisalPolicy(isvprodid=7)),
-        "MRENCLAVE, or MRSIGNER with ISVPRODID, got neither",
+        "MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD, got neither",
     ),
     "a signer without a product": (
-        Requirement.POLICY,
+        Requirement.ENCLAVE_NAMED,
         lambda w: replace(w, policy=AppraisalPolicy(mrsigner=MRSIGNER)),
-        "MRENCLAVE, or MRSIGNER with ISVPRODID, got neither",
+        "MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD, got neither",
     ),
     "a PCK that may sign certificates": (
         Requirement.PCK_CHAIN_ROLES,
@@ -613,14 +646,16 @@ def test_expired_endorsements_pass_where_the_policy_names_them() -> None:
     world = good_world()
     late = replace(world, at=world.at + timedelta(days=5000))
     assert late.appraise().verdict is Verdict.CONTRAINDICATED
-    result = with_policy(late, accept_expired_endorsements=True).appraise()
+    result = with_policy(late, freshness=Freshness(expiry_grace=timedelta(days=5000))).appraise()
     assert result.verdict is Verdict.AFFIRMING
     expiry = next(check for check in result.checks if check.name == "TCB info: not expired")
-    assert expiry.expected == "any time (the policy accepts expired endorsements)"
+    assert expiry.expected == (
+        "at or after 2040-07-29T13:00:00Z, or up to 5000 days, 0:00:00 before that (grace of the policy)"
+    )
 
 
 def test_accepting_expired_endorsements_does_not_accept_those_to_come() -> None:
-    world = with_policy(good_world(), accept_expired_endorsements=True)
+    world = with_policy(good_world(), freshness=Freshness(expiry_grace=timedelta(days=5000)))
     early = replace(world, at=NOW - timedelta(seconds=1))
     assert [check.name for check in early.appraise().refusals] == [
         "root CRL: validity has begun",
@@ -801,12 +836,14 @@ def test_the_first_end_is_that_of_everything() -> None:
         (Requirement.ROOT_CRL_SIGNATURE, "PCK issuer: not revoked"),
         (Requirement.ROOT_CRL_ISSUER, "TCB info signer: not revoked"),
         (Requirement.PCK_CRL_SIGNATURE, "PCK certificate: not revoked"),
-        (Requirement.PCK_CHAIN_SIGNATURES, "root CRL: format"),
-        (Requirement.PCK_CHAIN_ROLES, "root CRL: format"),
+        (Requirement.PCK_CHAIN_SIGNATURES, "PCK certificate: SGX extension"),
+        (Requirement.PCK_CHAIN_ROLES, "PCK certificate: SGX extension"),
         (Requirement.TCB_CHAIN_SIGNATURES, "TCB info: signature"),
         (Requirement.TCB_CHAIN_ROLES, "TCB info: signature"),
         (Requirement.QE_CHAIN_ROOT, "QE identity: signature"),
         (Requirement.CRL_CHAIN_ROLES, "PCK CRL issuer chain: the PCK's issuer"),
+        (Requirement.CRL_CHAIN_ROLES, "PCK CRL: format"),
+        (Requirement.CRL_CHAIN_KEY, "PCK certificate: not revoked"),
         (Requirement.TCB_INFO_SIGNATURE, "TCB info: format"),
         (Requirement.TCB_INFO_ID, "TCB level of the platform"),
         (Requirement.TCB_INFO_TYPE, "TCB level of the platform"),

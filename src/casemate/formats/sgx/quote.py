@@ -266,7 +266,9 @@ class Quote:
     @property
     def report(self) -> ReportBody | TdReport:
         """The report of the enclave or the trust domain that asks to be trusted, read out of ``signed``."""
-        return ReportBody.parse(self.body) if self.tee is Tee.SGX else TdReport.parse(self.body)
+        layout = _layout_of(self.signed)
+        body = self.signed[layout.body_at :]
+        return ReportBody.parse(body) if layout.tee is Tee.SGX else TdReport.parse(body)
 
 
 def body_descriptor(version: int, body_type: int) -> bytes:

@@ -111,22 +111,22 @@ class ReportBody:
         """
         _require_size("report body", data, REPORT_BODY_SIZE)
         (
-            cpu, misc, r0, ext, flags, xfrm, mrenclave, r1, mrsigner, r2, config, prodid, svn, config_svn, r3,
-            family, report_data,
+            cpu_svn, misc_select, r0, isvextprodid, flags, xfrm, mrenclave, r1, mrsigner, r2, configid,
+            isvprodid, isvsvn, configsvn, r3, isvfamilyid, report_data,
         ) = _BODY.unpack(data)  # fmt: skip
         return cls(
-            cpu_svn=cpu,
-            misc_select=misc,
+            cpu_svn=cpu_svn,
+            misc_select=misc_select,
             attributes=Attributes(flags=flags, xfrm=xfrm),
-            mrenclave=MrEnclave(mrenclave),
-            mrsigner=MrSigner(mrsigner),
-            isvprodid=prodid,
-            isvsvn=svn,
+            mrenclave=mrenclave,
+            mrsigner=mrsigner,
+            isvprodid=isvprodid,
+            isvsvn=isvsvn,
             report_data=report_data,
-            isvextprodid=ext,
-            isvfamilyid=family,
-            configid=config,
-            configsvn=config_svn,
+            isvextprodid=isvextprodid,
+            isvfamilyid=isvfamilyid,
+            configid=configid,
+            configsvn=configsvn,
             reserved=r0 + r1 + r2 + r3,
         )
 
