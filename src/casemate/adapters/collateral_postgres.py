@@ -5,9 +5,9 @@ Needs psycopg, which the extra ``casemate[postgresql]`` brings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Final, LiteralString
+from typing import ClassVar, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -34,6 +34,8 @@ _MIGRATION_LOCK: Final = 0x434D434F
 _READING: Final[LiteralString] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITING: Final[LiteralString] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _LONGEST_MESSAGE: Final = 300
+
+_Value = TypeVar("_Value")
 
 
 def open_postgres_store(url: str, *, migrations: tuple[Migration, ...] = MIGRATIONS) -> SqlStore:
@@ -81,7 +83,7 @@ class _Transaction:
         self._connection = connection
 
     def execute(self, statement: str, values: tuple[Column, ...] = ()) -> list[Row]:
-        cursor = self._connection.execute(statement.replace("?", "%s").encode(), values)
+        cursor = self._connection.execute(statement.replace("?", "%s").encode(), values, binary=True)
         return cursor.fetchall() if cursor.description is not None else []
 
 
@@ -96,6 +98,14 @@ class _PostgresDatabase:
             parameters.get("dbname", "default database"), parameters.get("host", "this machine")
         )
         self._pool: Pool[psycopg.Connection[Row]] = Pool(self._connect, psycopg.Connection.close)
+
+    def look(
+        self, read: Callable[[Row], _Value], statement: str, values: tuple[Column, ...] = ()
+    ) -> list[_Value]:
+        with self._converted():
+            connection, rows = self._first(lambda one: _Transaction(one).execute(statement, values))
+            with self._kept(connection):
+                return [read(row) for row in rows]
 
     @contextmanager
     def reading(self) -> Iterator[_Transaction]:
@@ -126,31 +136,50 @@ class _PostgresDatabase:
 
     @contextmanager
     def _transaction(self, begin: LiteralString) -> Iterator[_Transaction]:
-        try:
-            connection = self._begun(begin)
-            try:
+        with self._converted():
+            connection, _ = self._first(lambda one: one.execute(begin))
+            with self._kept(connection):
                 yield _Transaction(connection)
                 connection.execute("COMMIT")
-            except BaseException:
-                # What was not committed is undone by closing, whatever state the connection is in.
-                self._pool.discard(connection)
-                raise
-            self._pool.give_back(connection)
-        except (psycopg.Error, FormatError) as error:
-            raise self._unusable(error) from error
 
-    def _begun(self, begin: LiteralString) -> psycopg.Connection[Row]:
-        """A connection in a new transaction; idle ones may have died with a server that was started again."""
+    def _first(
+        self, do: Callable[[psycopg.Connection[Row]], _Value]
+    ) -> tuple[psycopg.Connection[Row], _Value]:
+        """A connection on which the first thing was done, which changes nothing, and what it gave.
+
+        Idle connections may have died with a server that was started again; that is seen here.
+        """
         while (idle := self._pool.take_idle()) is not None:
             try:
-                idle.execute(begin)
-            except psycopg.OperationalError:
+                return idle, do(idle)
+            except psycopg.Error:
+                is_dead = idle.broken
                 self._pool.discard(idle)
-            else:
-                return idle
+                if not is_dead:
+                    raise
         connection = self._connect()
-        connection.execute(begin)
-        return connection
+        try:
+            return connection, do(connection)
+        except BaseException:
+            self._pool.discard(connection)
+            raise
+
+    @contextmanager
+    def _kept(self, connection: psycopg.Connection[Row]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            # What was not committed is undone by closing, whatever state the connection is in.
+            self._pool.discard(connection)
+            raise
+        self._pool.give_back(connection)
+
+    @contextmanager
+    def _converted(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg.Error, FormatError) as error:
+            raise self._unusable(error) from error
 
     def _connect(self) -> psycopg.Connection[Row]:
         # Poolers between us and the server do not keep prepared statements.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from casemate.collateral.pool import Pool
 from casemate.collateral.sql_rows import Column, Row
@@ -18,6 +18,8 @@ from casemate.errors import FormatError, ServiceError
 _APPLICATION_ID: Final = 0x434D434F
 #: Seconds that a writer waits for another one.
 _PATIENCE: Final = 30.0
+
+_Value = TypeVar("_Value")
 
 
 def open_sqlite_store(path: Path, *, migrations: tuple[Migration, ...] = MIGRATIONS) -> SqlStore:
@@ -67,6 +69,12 @@ class _SqliteDatabase:
         self._path = path
         self._pool = Pool(self._connect, sqlite3.Connection.close)
 
+    def look(
+        self, read: Callable[[Row], _Value], statement: str, values: tuple[Column, ...] = ()
+    ) -> list[_Value]:
+        with self._converted(), self._connected() as connection:
+            return [read(row) for row in _Transaction(connection).execute(statement, values)]
+
     @contextmanager
     def reading(self) -> Iterator[_Transaction]:
         with self._transaction("BEGIN") as transaction:
@@ -112,17 +120,26 @@ class _SqliteDatabase:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[_Transaction]:
+        with self._converted(), self._connected() as connection:
+            connection.execute(begin)
+            yield _Transaction(connection)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        connection = self._pool.take()
         try:
-            connection = self._pool.take()
-            try:
-                connection.execute(begin)
-                yield _Transaction(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                # What was not committed is undone by closing, whatever state the connection is in.
-                self._pool.discard(connection)
-                raise
-            self._pool.give_back(connection)
+            yield connection
+        except BaseException:
+            # What was not committed is undone by closing, whatever state the connection is in.
+            self._pool.discard(connection)
+            raise
+        self._pool.give_back(connection)
+
+    @contextmanager
+    def _converted(self) -> Iterator[None]:
+        try:
+            yield
         except (sqlite3.Error, FormatError) as error:
             raise _unusable(self._path, error) from error
 

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from casemate.collateral.names import DocumentName
 from casemate.collateral.sql_rows import (
@@ -47,7 +47,10 @@ from casemate.collateral.store import (
     RegistrationState,
 )
 
+_Value = TypeVar("_Value")
 _NO_LEASE = ("", 0)
+_REVISION = "SELECT number FROM revision"
+_REGISTRATIONS = f"SELECT {REGISTRATION_COLUMNS} FROM registration WHERE state = ? ORDER BY number"  # noqa: S608  # constants
 _DUE = (
     "SELECT kind, name, failures FROM document WHERE refresh_at <= ? AND leased_until <= ?"
     " ORDER BY refresh_at, kind, name LIMIT 1 "
@@ -68,6 +71,12 @@ class Database(Protocol):
     @property
     def unlocked_row(self) -> str:
         """Ends a query in a writing transaction that takes rows which no other transaction has taken."""
+        ...
+
+    def look(
+        self, read: Callable[[Row], _Value], statement: str, values: tuple[Column, ...] = ()
+    ) -> list[_Value]:
+        """What ``read`` makes of each row of one query, which needs no transaction."""
         ...
 
     def reading(self) -> AbstractContextManager[Transaction]:
@@ -99,17 +108,17 @@ class SqlStore:
 
     def revision(self) -> int:
         """As in :class:`~casemate.collateral.store.CollateralStore`, like all methods here."""
-        with self._database.reading() as transaction:
-            return _revision(transaction)
+        (number,) = self._database.look(_number, _REVISION)
+        return number
 
     def get(self, name: DocumentName) -> Entry | None:
         """The entry of this name."""
-        with self._database.reading() as transaction:
-            found = transaction.execute(
-                f"SELECT {ENTRY_COLUMNS} FROM document WHERE kind = ? AND name = ?",  # noqa: S608  # constants
-                from_name(name),
-            )
-            return to_entry(found[0]) if found else None
+        found = self._database.look(
+            to_entry,
+            f"SELECT {ENTRY_COLUMNS} FROM document WHERE kind = ? AND name = ?",  # noqa: S608  # constants
+            from_name(name),
+        )
+        return found[0] if found else None
 
     def put(self, entry: Entry, *, refresh_at: datetime) -> bool:
         """Keep an entry, unless there is one that takes precedence."""
@@ -141,17 +150,16 @@ class SqlStore:
 
     def entries(self) -> Iterator[Entry]:
         """All entries; each is read when it is asked for."""
-        for name in _ordered([listed.name for listed in self.listing()]):
-            entry = self.get(name)
+        for listed in self.listing():
+            entry = self.get(listed.name)
             if entry is not None:
                 yield entry
 
     def listing(self) -> tuple[Listed, ...]:
         """All entries without their bytes."""
-        with self._database.reading() as transaction:
-            rows = transaction.execute(f"SELECT {LISTED_COLUMNS} FROM document")  # noqa: S608  # constants
-            listed = {entry.name: entry for entry in map(to_listed, rows)}
-        return tuple(listed[name] for name in _ordered(list(listed)))
+        rows = self._database.look(to_listed, f"SELECT {LISTED_COLUMNS} FROM document")  # noqa: S608  # constants
+        # Not in the database's order, which for text depends on where it was installed.
+        return tuple(sorted(rows, key=lambda listed: (listed.name.kind.value, listed.name.key)))
 
     def claim_due(self, now: datetime, *, lease_until: datetime) -> Claim | None:
         """Take the entry that is due for the longest time."""
@@ -233,8 +241,7 @@ class SqlStore:
 
     def platforms(self, fmspcs: tuple[str, ...] = ()) -> Iterator[Platform]:
         """The platforms of these families, or all; each is read when it is asked for."""
-        with self._database.reading() as transaction:
-            rows = transaction.execute("SELECT qe_id, pce_id, fmspc FROM platform")
+        rows = self._database.look(tuple, "SELECT qe_id, pce_id, fmspc FROM platform")
         for qe_id, pce_id, fmspc in sorted(rows):
             if not fmspcs or fmspc in fmspcs:
                 platform = self.platform(PlatformId(qe_id=qe_id, pce_id=pce_id))
@@ -257,14 +264,13 @@ class SqlStore:
 
     def registrations(self, state: RegistrationState) -> tuple[Registration, ...]:
         """The registrations in this state, in the order in which they came."""
-        with self._database.reading() as transaction:
-            return _registrations(transaction, state)
+        return tuple(self._database.look(to_registration, _REGISTRATIONS, (state.value,)))
 
     def take_registrations(self, state: RegistrationState) -> tuple[Registration, ...]:
         """As :meth:`registrations`, and marks them as deleted."""
         with self._database.writing() as transaction:
             _next_revision(transaction)
-            taken = _registrations(transaction, state)
+            taken = tuple(map(to_registration, transaction.execute(_REGISTRATIONS, (state.value,))))
             transaction.execute(
                 "UPDATE registration SET state = ? WHERE state = ?",
                 (RegistrationState.DELETED.value, state.value),
@@ -292,9 +298,8 @@ class SqlStore:
 
     def all_policies(self) -> tuple[AppraisalPolicy, ...]:
         """All policies."""
-        with self._database.reading() as transaction:
-            rows = transaction.execute(f"SELECT {POLICY_COLUMNS} FROM appraisal_policy")  # noqa: S608  # constants
-            return tuple(map(to_policy, sorted(rows)))
+        rows = self._database.look(to_policy, f"SELECT {POLICY_COLUMNS} FROM appraisal_policy")  # noqa: S608  # constants
+        return tuple(sorted(rows, key=lambda policy: policy.id))
 
     def close(self) -> None:
         """Give back the connections."""
@@ -304,12 +309,8 @@ class SqlStore:
 def _next_revision(transaction: Transaction) -> int:
     """Count a writing transaction, and keep all others from writing until it ends."""
     transaction.execute("UPDATE revision SET number = number + 1")
-    return _revision(transaction)
-
-
-def _revision(transaction: Transaction) -> int:
-    ((number,),) = transaction.execute("SELECT number FROM revision")
-    return int(number)
+    (row,) = transaction.execute(_REVISION)
+    return _number(row)
 
 
 def _precedence(transaction: Transaction, name: DocumentName) -> tuple[int, int] | None:
@@ -331,14 +332,5 @@ def _put_tcb(transaction: Transaction, platform: PlatformId, tcb: RawTcb) -> Non
     )
 
 
-def _registrations(transaction: Transaction, state: RegistrationState) -> tuple[Registration, ...]:
-    rows = transaction.execute(
-        f"SELECT {REGISTRATION_COLUMNS} FROM registration WHERE state = ? ORDER BY number",  # noqa: S608  # constants
-        (state.value,),
-    )
-    return tuple(map(to_registration, rows))
-
-
-def _ordered(names: list[DocumentName]) -> list[DocumentName]:
-    """By kind and key; not by the database, whose order of text depends on where it was installed."""
-    return sorted(names, key=lambda name: (name.kind.value, name.key))
+def _number(row: Row) -> int:
+    return int(row[0])
