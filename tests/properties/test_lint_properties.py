@@ -1,4 +1,4 @@
-"""The linter: whatever the bytes, findings or our error; and our TOML reader reads what the standard one does."""
+"""The linter: whatever the bytes, findings or our error; its TOML reader reads what the standard one does."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from casemate.builder.lint import Finding, lint_manifest
-from casemate.builder.lint.scanner import Other, scan
+from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.schema import REMOVED, SCHEMA
 from casemate.builder.lint.template import read_template
+from casemate.builder.lint.toml_values import Other
 
 #: Pieces of which manifests and templates are made, right and wrong ones.
 PIECES = st.sampled_from(
@@ -104,14 +105,14 @@ LINES = st.lists(
 
 
 @given(data=st.binary(max_size=300), template=st.booleans())
-def test_any_bytes_give_findings(data: bytes, template: bool) -> None:
+def test_any_bytes_give_findings(*, data: bytes, template: bool) -> None:
     assert all(
         isinstance(finding, Finding) for finding in lint_manifest(data, "x.manifest.sgx", template=template)
     )
 
 
 @given(text=DOCUMENTS | LINES, template=st.booleans())
-def test_any_pieces_give_findings_with_a_place_in_the_text(text: str, template: bool) -> None:
+def test_any_pieces_give_findings_with_a_place_in_the_text(*, text: str, template: bool) -> None:
     lines = text.split("\n")
     for finding in lint_manifest(text.encode(), "x.manifest", template=template):
         if finding.line is not None and finding.column is not None:

@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 VERSION: Final = "2.1.0"
 #: Section 3.27.10: how grave a result is.
 LEVELS: Final = ("none", "note", "warning", "error")
+
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,9 @@ def _result(result: SarifResult, numbers: Mapping[str, int], levels: Mapping[str
 
 
 def _uri(path: str) -> str:
-    """A path as a URI reference (RFC 3986, section 4.1); absolute paths become ``file:`` URIs."""
-    quoted = quote(path.encode("utf-8", "surrogateescape"), safe="/~")
+    """A path as a URI reference (RFC 3986, sections 2.3 and 4.1); absolute paths become ``file:`` URIs."""
+    quoted = "".join(
+        chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"
+        for byte in path.encode("utf-8", "surrogateescape")
+    )
     return f"file://{quoted}" if path.startswith("/") else quoted

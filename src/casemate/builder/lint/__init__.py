@@ -4,12 +4,13 @@ Charter: reads bytes that it is given and gives findings. It runs nothing, rende
 needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a place is exact or absent.
 """
 
-from casemate.builder.lint.catalogue import BY_ID, RULES, Rule
+from casemate.builder.lint.catalogue import BY_ID, RULES
 from casemate.builder.lint.dockerfile_rules import lint_dockerfile
 from casemate.builder.lint.finding import Edit, Finding, Severity
 from casemate.builder.lint.fix import difference, fixed
 from casemate.builder.lint.kinds import FileKind, kind_of
 from casemate.builder.lint.manifest import lint_manifest
+from casemate.builder.lint.rule import Rule
 
 __all__ = [
     "BY_ID",

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from casemate.builder.lint.form_rules import shown
 from casemate.builder.lint.problem import Problem
-from casemate.builder.lint.scanner import UNKNOWN_VALUE, Path
 from casemate.builder.lint.settings import Settings
 from casemate.builder.lint.template import UNKNOWN
+from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Path
 from casemate.errors import FormatError
 from casemate.formats.manifest import parse_size
 

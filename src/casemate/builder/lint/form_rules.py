@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from casemate.builder.lint.problem import Problem, written
-from casemate.builder.lint.scanner import UNKNOWN_VALUE, Other, Path
 from casemate.builder.lint.schema import (
     REMOVED,
     REMOVED_VARIABLES,
@@ -23,6 +22,7 @@ from casemate.builder.lint.schema import (
     is_later,
 )
 from casemate.builder.lint.template import UNKNOWN
+from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Other, Path
 from casemate.errors import FormatError
 from casemate.formats.manifest import MAX_ENCLAVE_SIZE, parse_size, type_name
 

@@ -36,7 +36,7 @@ _BEGINNING: Final = 1 << 16
 def kind_of(data: bytes, where: str) -> FileKind:
     """The kind of a file.
 
-    A manifest under a name for rendered ones is a template all the same when Jinja is in it and it is no TOML.
+    A file with the name of a rendered manifest is a template all the same when it has Jinja and is no TOML.
 
     Args:
         data: Its bytes.

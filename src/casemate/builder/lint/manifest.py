@@ -20,10 +20,11 @@ from casemate.builder.lint.finding import Edit, Finding, Severity
 from casemate.builder.lint.form_rules import form_problems, place_of
 from casemate.builder.lint.lines import Lines
 from casemate.builder.lint.problem import Problem
-from casemate.builder.lint.scanner import Place, Scan, scan
+from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.schema import LATEST, VERSIONS
 from casemate.builder.lint.settings import Settings
 from casemate.builder.lint.template import NOTHING, UNKNOWN, Template, read_template
+from casemate.builder.lint.toml_values import Place, Scan
 from casemate.errors import FormatError, UsageError
 from casemate.formats.manifest import missing_for_measurement
 

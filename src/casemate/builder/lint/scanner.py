@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
 
+from casemate.builder.lint.scalars import FIRST_BREAK, UNKNOWN_RUN, decoded, plain_value, worded
 from casemate.builder.lint.template import NOTHING, UNKNOWN
+from casemate.builder.lint.toml_values import (
+    ROOT,
+    UNKNOWN_VALUE,
+    Duplicate,
+    Fault,
+    FaultFound,
+    Other,
+    Path,
+    Place,
+    Scan,
+)
 
 #: Tables and arrays inside each other, and parts of a key.
 MAX_DEPTH: Final = 60
@@ -29,122 +41,13 @@ _LITERAL: Final = re.compile(r"'([^'\n]*+)'")
 _LONG_BASIC: Final = re.compile(r'"""((?:[^"\\]++|\\.|"(?!""))*+)"""("{0,2})', re.DOTALL)
 _LONG_LITERAL: Final = re.compile(r"'''((?:[^']++|'(?!''))*+)'''('{0,2})", re.DOTALL)
 _WORD: Final = re.compile(r"""[^\s,\]}#\[{"'=]++""")
-_INTEGER: Final = re.compile(
-    r"[+-]?(?:0|[1-9](?:_?[0-9])*)|0x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|0o[0-7](?:_?[0-7])*|0b[01](?:_?[01])*"
-)
-_FLOAT: Final = re.compile(
-    r"[+-]?(?:inf|nan|(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?)"
-)
 _DATE: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
     r"|[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
 )
-_ESCAPE: Final = re.compile(
-    r"\\(?:([btnfr\"\\])|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([ \t\x01]*\r?\n[ \t\r\n\x01]*)|.?)", re.DOTALL
-)
-_ESCAPES: Final = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\"}
 _CONTROL: Final = re.compile("[\x02-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
-_UNKNOWN_RUN: Final = re.compile(f"[{UNKNOWN}{NOTHING}]*{UNKNOWN}[{UNKNOWN}{NOTHING}]*")
-_SPACES: Final = re.compile(r"\s+")
-_FIRST_BREAK: Final = re.compile("\\A\r?\n")
 _SHOWN: Final = {"": "the end of the file", "\n": "the end of the line", UNKNOWN: "an expression"}
-_LAST_CHARACTER: Final = 0x10FFFF
-_SURROGATES: Final = range(0xD800, 0xE000)
-#: Digits of an integer that is larger than any that Gramine or Python reads.
-_LONG_NUMBER: Final = 1000
-
-#: Where a key or a value of the document is: names of keys and numbers of items from the root.
-Path = tuple[str | int, ...]
-_ROOT: Final[Path] = ()
-
-
-class Unknown:
-    """A value that only rendering would tell."""
-
-    def __repr__(self) -> str:
-        return "{{ … }}"
-
-
-#: The only one.
-UNKNOWN_VALUE: Final = Unknown()
-
-
-class Other(str):
-    """The text of a float, a date or a time, which no manifest needs."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a key and its value stand, in offsets; of an item of an array both are the item.
-
-    Attributes:
-        key: First and last character of the last part of the key.
-        value: Those of the value; of a table with a header those of the header.
-        dotted: Where the whole key as it is written begins.
-    """
-
-    key: tuple[int, int]
-    value: tuple[int, int]
-    dotted: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """Why the text is no TOML.
-
-    Attributes:
-        offset: Where.
-        expected: What should be there.
-        found: What is there.
-    """
-
-    offset: int
-    expected: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicate:
-    """A key that is already there.
-
-    Attributes:
-        path: Which.
-        offset: Where the second one stands.
-    """
-
-    path: Path
-    offset: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """What a document holds.
-
-    Attributes:
-        tree: Its values; what is not known is :data:`UNKNOWN_VALUE`, and a piece of text that is not known
-            is the expression between two NULs.
-        places: Of every key and item.
-        comments: Offsets of every comment, from the number sign to the end of the line.
-        duplicates: Keys that are there twice; the first one is in the tree.
-        partial: Offsets of text that may be anything, keys included.
-        fault: Where reading has stopped.
-    """
-
-    tree: dict[str, Any]
-    places: dict[Path, Place]
-    comments: tuple[tuple[int, int], ...]
-    duplicates: tuple[Duplicate, ...]
-    partial: tuple[int, ...]
-    fault: Fault | None
-
-
-class _FaultFound(Exception):  # noqa: N818 - says where, and never leaves this module
-    def __init__(self, offset: int, expected: str, found: str) -> None:
-        super().__init__()
-        self.fault = Fault(offset=offset, expected=expected, found=found)
 
 
 def scan(text: str, source: str | None = None) -> Scan:
@@ -226,7 +129,7 @@ class _Scanner:
         control = _CONTROL.search(self.text)
         try:
             self._document()
-        except _FaultFound as found:
+        except FaultFound as found:
             if control is None or found.fault.offset < control.start():
                 return found.fault
         if control is None:
@@ -235,7 +138,7 @@ class _Scanner:
         return Fault(offset=control.start(), expected="no control characters but tabs", found=shown)
 
     def _document(self) -> None:
-        table, path = self.tree, _ROOT
+        table, path = self.tree, ROOT
         while True:
             self._gap()
             if self.at >= len(self.text):
@@ -273,11 +176,11 @@ class _Scanner:
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]
 
-    def _refusal(self, expected: str, offset: int | None = None) -> _FaultFound:
+    def _refusal(self, expected: str, offset: int | None = None) -> FaultFound:
         offset = self.at if offset is None else offset
         letter = self.text[offset : offset + 1]
         found = _SHOWN.get(letter, repr(letter))
-        return _FaultFound(offset, expected, found)
+        return FaultFound(offset, expected, found)
 
     def _take(self, mark: str, expected: str) -> None:
         if not self.text.startswith(mark, self.at):
@@ -297,7 +200,7 @@ class _Scanner:
     def _foreign_line(self) -> bool:
         """Go over an expression that stands alone on its line and may become anything."""
         start = self.at
-        if not self._skip(_UNKNOWN_RUN):
+        if not self._skip(UNKNOWN_RUN):
             return False
         self._skip(_BLANK)
         if self._peek() in ("=", "."):
@@ -350,7 +253,7 @@ class _Scanner:
 
     def _descend(self, key: _Key) -> tuple[_Table, Path]:
         """The table that the parts of a header before its last lead to."""
-        table, path = self.tree, _ROOT
+        table, path = self.tree, ROOT
         for name, start, end in key.parts[:-1]:
             path = (*path, name)
             if name not in table:
@@ -418,9 +321,9 @@ class _Scanner:
             raise self._refusal("a key")
         self.at = match.end()
         if pattern is _BASIC:
-            return self._decoded(match[1], match.start(1)), start, self.at
+            return decoded(match[1], self.source, match.start(1)), start, self.at
         group = 1 if pattern is _LITERAL else 0
-        return self._named(match[group], match.start(group)), start, self.at
+        return worded(match[group], self.source, match.start(group)), start, self.at
 
     # Values.
 
@@ -446,8 +349,8 @@ class _Scanner:
             raise self._refusal("quotation marks at the end of the string", self._end_of_string(long=long))
         self.at = match.end()
         if long:
-            return self._decoded(match[1], match.start(1), long=True) + match[2]
-        return self._decoded(match[1], match.start(1))
+            return decoded(match[1], self.source, match.start(1), long=True) + match[2]
+        return decoded(match[1], self.source, match.start(1))
 
     def _literal(self) -> str:
         long = self.text.startswith("'''", self.at)
@@ -455,8 +358,8 @@ class _Scanner:
         if match is None:
             raise self._refusal("quotation marks at the end of the string", self._end_of_string(long=long))
         self.at = match.end()
-        named = self._named(match[1], match.start(1))
-        return _FIRST_BREAK.sub("", named).replace("\r\n", "\n") + match[2] if long else named
+        named = worded(match[1], self.source, match.start(1))
+        return FIRST_BREAK.sub("", named).replace("\r\n", "\n") + match[2] if long else named
 
     def _end_of_string(self, *, long: bool) -> int:
         end = -1 if long else self.text.find("\n", self.at)
@@ -506,54 +409,8 @@ class _Scanner:
             return Other(date[0])
         match = _WORD.match(self.text, self.at)
         word = "" if match is None else match[0].replace(NOTHING, "")
-        value = UNKNOWN_VALUE if UNKNOWN in word else _plain_value(word)
+        value = UNKNOWN_VALUE if UNKNOWN in word else plain_value(word)
         if match is None or value is None:
             raise self._refusal("a value")
         self.at = match.start() + len(match[0].rstrip(NOTHING))
         return value
-
-    # Text.
-
-    def _named(self, body: str, offset: int) -> str:
-        """``body`` with the words of its expressions, each between two NULs."""
-        if UNKNOWN not in body and NOTHING not in body:
-            return body
-
-        def words(run: re.Match[str]) -> str:
-            expression = self.source[offset + run.start() : offset + run.end()]
-            return UNKNOWN + _SPACES.sub(" ", expression) + UNKNOWN
-
-        return _UNKNOWN_RUN.sub(words, body).replace(NOTHING, "")
-
-    def _decoded(self, body: str, offset: int, *, long: bool = False) -> str:
-        parts = self._named(body, offset).split(UNKNOWN)
-        # The words of expressions, every second part, are not TOML's.
-        parts[::2] = [self._unescaped(part, offset, long=long) for part in parts[::2]]
-        return UNKNOWN.join(parts)
-
-    def _unescaped(self, part: str, offset: int, *, long: bool) -> str:
-        if long:
-            part = _FIRST_BREAK.sub("", part).replace("\r\n", "\n")
-
-        def letter(match: re.Match[str]) -> str:
-            short, four, eight, line_break = match.groups()
-            if short is not None:
-                return _ESCAPES[short]
-            if line_break is not None and long:
-                return ""
-            code = int(four or eight or "110000", 16)
-            if code > _LAST_CHARACTER or code in _SURROGATES:
-                raise _FaultFound(offset, "escapes that TOML knows", repr(match[0]))
-            return chr(code)
-
-        return _ESCAPE.sub(letter, part) if "\\" in part else part
-
-
-def _plain_value(word: str) -> bool | int | Other | None:
-    """The value of a word without quotation marks; ``None`` when it is none."""
-    if word in ("true", "false"):
-        return word == "true"
-    if _INTEGER.fullmatch(word):
-        digits = word.replace("_", "")
-        return int(digits, 0) if len(digits) < _LONG_NUMBER else Other(word)
-    return Other(word) if _FLOAT.fullmatch(word) else None

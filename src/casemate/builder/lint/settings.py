@@ -9,8 +9,8 @@ from itertools import pairwise
 from posixpath import normpath
 from typing import Any, Final
 
-from casemate.builder.lint.scanner import UNKNOWN_VALUE, Other, Path
 from casemate.builder.lint.template import UNKNOWN
+from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Other, Path
 
 #: Folders inside each other that are looked at.
 MAX_FOLDERS: Final = 200
