@@ -125,7 +125,7 @@ def _not_free(where: str) -> KeyUnfitError:
 
 def _load(data: bytes, ask: AskPassphrase | None, *, where: str) -> PrivateKeyTypes:
     try:
-        return load_pem_private_key(data, password=None)
+        return _loaded(data, None)
     except TypeError as error:
         if ask is None:
             raise KeyUnfitError(
@@ -141,7 +141,7 @@ def _load(data: bytes, ask: AskPassphrase | None, *, where: str) -> PrivateKeyTy
         ) from error
     passphrase = ask(f"passphrase of key file {where}")
     try:
-        return load_pem_private_key(data, password=passphrase.value)
+        return _loaded(data, passphrase.value)
     except (ValueError, UnsupportedAlgorithm) as error:
         # The cause is cut off: a library may say more of the passphrase than we would.
         del error
@@ -152,6 +152,12 @@ def _load(data: bytes, ask: AskPassphrase | None, *, where: str) -> PrivateKeyTy
         where=where,
         hint="it was tried once; give the command again",
     )
+
+
+def _loaded(data: bytes, password: bytes | None) -> PrivateKeyTypes:
+    # Whether a key's primes are primes is not tried, which takes longer than all else that signing does: what
+    # the key signs is verified with its public half before anybody sees it.
+    return load_pem_private_key(data, password=password, unsafe_skip_rsa_key_validation=True)
 
 
 def _write_new(path: Path, data: bytes) -> None:

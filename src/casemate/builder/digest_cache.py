@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from casemate.builder.file_digest import Stamp
+from casemate.builder.file_digests import Digested
 from casemate.builder.writing import write_files
 from casemate.errors import ToolchainError
 
@@ -68,17 +69,18 @@ class DigestCache:
         self._used[key] = found
         return found[1]
 
-    def learn(self, digests: Iterable[tuple[str, Stamp]], *, now: int) -> None:
+    def learn(self, digests: Iterable[Digested], *, now: int) -> None:
         """Remember what was hashed, but for files that changed just before.
 
         Args:
-            digests: Hexadecimal digests, each with what the file was.
+            digests: What was hashed.
             now: Nanoseconds since 1970 when hashing began.
         """
-        for digest, stamp in digests:
+        for digested in digests:
+            stamp = digested.stamp
             if max(stamp[3], stamp[4]) < now - TOO_RECENT:
                 key, state = _split(stamp)
-                self._used[key] = (state, digest)
+                self._used[key] = (state, digested.sha256)
 
     def save(self) -> None:
         """Write it, with what another run may have written meanwhile; a reader sees the old or the new one.

@@ -18,7 +18,6 @@ CHUNK_SIZE = 1 << 20
 
 #: Device, inode, size, time of the last change of the content and of anything, in nanoseconds.
 Stamp = tuple[int, int, int, int, int]
-STAMP_SIZE = 5
 
 
 class FileChangedError(OSError):
@@ -60,23 +59,28 @@ def digest_file(path: str) -> tuple[str, Stamp]:
         os.close(descriptor)
 
 
-def serve() -> None:
-    """Answer batches until standard input ends: a line with a number of bytes, and paths of so many bytes."""
-    while header := sys.stdin.buffer.readline():
-        paths = sys.stdin.buffer.read(int(header)).split(b"\0")
-        sys.stdout.write("".join([answer(os.fsdecode(path)) for path in paths]))
-        sys.stdout.flush()
-
-
 def answer(path: str) -> str:
-    """The line for ``path``: ``DIGEST STAMP``, ``changed``, or ``error NUMBER``."""
+    """What :func:`digest_file` says in a line: ``DIGEST STAMP``, ``!changed``, or ``!NUMBER`` of an error."""
     try:
         digest, stamp = digest_file(path)
     except FileChangedError:
-        return "changed\n"
+        return "!changed"
     except OSError as error:
-        return f"error {error.errno or errno.EIO}\n"
-    return f"{digest} {' '.join(map(str, stamp))}\n"
+        return f"!{error.errno or errno.EIO}"
+    return f"{digest} {stamp[0]} {stamp[1]} {stamp[2]} {stamp[3]} {stamp[4]}"
+
+
+def serve() -> None:
+    """Answer batches until standard input ends.
+
+    A batch is a line with a number of bytes and so many bytes of paths, NUL between them; its answer is a
+    line with a number of bytes and so many bytes of lines.
+    """
+    while header := sys.stdin.buffer.readline():
+        paths = sys.stdin.buffer.read(int(header)).split(b"\0")
+        answers = "\n".join([answer(os.fsdecode(path)) for path in paths]).encode("ascii")
+        sys.stdout.buffer.write(b"%d\n%b" % (len(answers), answers))
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

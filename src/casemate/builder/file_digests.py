@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-from casemate.builder.file_digest import STAMP_SIZE, FileChangedError, Stamp, digest_file
+from casemate.builder.file_digest import FileChangedError, Stamp, answer
 from casemate.errors import ToolchainError
 
 #: From this many files on, starting processes takes less than they save.
@@ -29,11 +29,32 @@ BATCH: Final = 128
 MAX_WORKERS: Final = 16
 
 _WORKER: Final = Path(__file__).with_name("file_digest.py")
-_Outcome = tuple[str, Stamp] | OSError
-_Hash = Callable[[Sequence[str]], list[_Outcome]]
+_DIGEST_SIZE: Final = 64
 
 
-def digest_files(paths: Sequence[str], *, workers: int | None = None) -> list[_Outcome]:
+class Digested(str):
+    """A digest and what the file was, as one line: parts are made when somebody asks for them."""
+
+    __slots__ = ()
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal."""
+        return self[:_DIGEST_SIZE]
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the file was when it was read."""
+        device, inode, size, mtime, ctime = map(int, self[_DIGEST_SIZE:].split())
+        return device, inode, size, mtime, ctime
+
+
+#: What became of a file.
+Outcome = Digested | OSError
+_Hash = Callable[[Sequence[str]], list[Outcome]]
+
+
+def digest_files(paths: Sequence[str], *, workers: int | None = None) -> list[Outcome]:
     """Digest and stamp of each of ``paths`` in their order, or why there is none.
 
     Args:
@@ -67,7 +88,7 @@ class _Run:
 
     paths: Sequence[str]
     size: int
-    done: dict[int, list[_Outcome]] = field(default_factory=dict)
+    done: dict[int, list[Outcome]] = field(default_factory=dict)
     failures: list[ToolchainError] = field(default_factory=list)
     _starts: Iterator[int] = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -88,14 +109,8 @@ class _Run:
             return None if self.failures else next(self._starts, None)
 
 
-def _digest_here(paths: Sequence[str]) -> list[_Outcome]:
-    outcomes: list[_Outcome] = []
-    for path in paths:
-        try:
-            outcomes.append(digest_file(path))
-        except OSError as error:
-            outcomes.append(error)
-    return outcomes
+def _digest_here(paths: Sequence[str]) -> list[Outcome]:
+    return [_outcome(answer(path), path) for path in paths]
 
 
 class _Process:
@@ -115,7 +130,7 @@ class _Process:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def digest(self, paths: Sequence[str]) -> list[_Outcome]:
+    def digest(self, paths: Sequence[str]) -> list[Outcome]:
         """The outcomes of ``paths``.
 
         Raises:
@@ -130,20 +145,19 @@ class _Process:
             asked.flush()
         except OSError as error:
             raise _died(error.strerror) from error
-        return [_outcome(told.readline().split(), path) for path in paths]
+        header = told.readline()
+        answers = told.read(int(header)).decode("ascii").split("\n") if header.strip().isdigit() else []
+        if len(answers) != len(paths):
+            raise _died("another")
+        return [_outcome(answer, path) for answer, path in zip(answers, paths, strict=True)]
 
 
-def _outcome(words: list[bytes], path: str) -> _Outcome:
-    match words:
-        case [b"changed"]:
-            return FileChangedError(errno.EAGAIN, "it changed while it was read", path)
-        case [b"error", number] if number.isdigit():
-            return OSError(int(number), os.strerror(int(number)), path)
-        case [digest, *numbers] if len(numbers) == STAMP_SIZE:
-            device, inode, size, mtime, ctime = map(int, numbers)
-            return digest.decode("ascii", "replace"), (device, inode, size, mtime, ctime)
-        case _:
-            raise _died(f"{b' '.join(words)[:80]!r}")
+def _outcome(line: str, path: str) -> Outcome:
+    if not line.startswith("!"):
+        return Digested(line)
+    if line == "!changed":
+        return FileChangedError(errno.EAGAIN, "it changed while it was read", path)
+    return OSError(int(line[1:]), os.strerror(int(line[1:])), path)
 
 
 def _died(why: str | None) -> ToolchainError:

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from casemate.builder.chroot import outside
 from casemate.builder.digest_cache import DigestCache
 from casemate.builder.file_digest import stamp_of
-from casemate.builder.file_digests import digest_files
+from casemate.builder.file_digests import Digested, digest_files
 from casemate.errors import ToolchainError, UsageError
 from casemate.formats.manifest import TrustedFile, trusted_files, with_defaults
 
@@ -34,11 +34,13 @@ class LocatedFile(NamedTuple):
         uri: Its name in the manifest.
         sha256: Hexadecimal digest; ``None`` when it is yet to be hashed.
         path: Where it is on this machine.
+        listed: Whether it was found in a folder, where it is left out when it cannot be read.
     """
 
     uri: str
     sha256: str | None
     path: str
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +83,11 @@ def expand_manifest(
     hashing = _Hashing(cache=cache)
     loader = dict(complete.get("loader", {}))
     loader["entrypoint"] = _entrypoint(loader.get("entrypoint", {}), libos, hashing)
-    files = expand_files(trusted_files(complete), chroot=chroot)
-    entries = [{"uri": uri, "sha256": sha256} for uri, sha256, _ in hashing.hashed(files)]
+    files = hashing.hashed(expand_files(trusted_files(complete), chroot=chroot))
+    entries = [{"uri": file.uri, "sha256": file.sha256} for file in files]
     return Expansion(
         manifest=complete | {"loader": loader, "sgx": complete["sgx"] | {"trusted_files": entries}},
-        paths=tuple(file.path for file in files),
+        paths=tuple([file.path for file in files]),
         from_cache=hashing.from_cache,
     )
 
@@ -102,16 +104,12 @@ def expand_files(entries: Iterable[TrustedFile], *, chroot: str | None = None) -
     for entry in entries:
         for file in tree.expand(entry):
             known = found.setdefault(file.uri, file)
-            if known is not file and file.sha256 is not None:
-                if known.sha256 is None:
-                    found[file.uri] = file
-                elif file.sha256.lower() != known.sha256.lower():
-                    raise ToolchainError(
-                        "trusted file with two digests",
-                        expected=known.sha256,
-                        got=file.sha256,
-                        where=file.uri,
-                    )
+            if known.sha256 is None:
+                found[file.uri] = known if file.listed else file
+            elif file.sha256 is not None and file.sha256.lower() != known.sha256.lower():
+                raise ToolchainError(
+                    "trusted file with two digests", expected=known.sha256, got=file.sha256, where=file.uri
+                )
     return tuple(found.values())
 
 
@@ -145,17 +143,15 @@ class _Hashing:
     from_cache: int = field(default=0)
 
     def hashed(self, files: Sequence[LocatedFile]) -> list[LocatedFile]:
-        """``files`` with all digests, in their order."""
-        digests: dict[str, str] = {}
-        missing: list[LocatedFile] = []
-        for file in files:
-            known = self._known(file)
-            if known is None:
-                missing.append(file)
-            else:
-                digests[file.uri] = known
-        digests.update(self._taken(missing))
-        return [LocatedFile(file.uri, digests[file.uri], file.path) for file in files]
+        """``files`` with all digests, in their order; without those that were listed and cannot be read."""
+        known = [self._known(file) for file in files]
+        taken = iter(self._taken([file for file, sha256 in zip(files, known, strict=True) if sha256 is None]))
+        digests = [sha256 or next(taken) for sha256 in known]
+        return [
+            LocatedFile(file.uri, sha256, file.path)
+            for file, sha256 in zip(files, digests, strict=True)
+            if sha256
+        ]
 
     def _known(self, file: LocatedFile) -> str | None:
         if file.sha256 is not None or self.cache is None:
@@ -167,16 +163,16 @@ class _Hashing:
         self.from_cache += known is not None
         return known
 
-    def _taken(self, files: Sequence[LocatedFile]) -> Iterator[tuple[str, str]]:
+    def _taken(self, files: Sequence[LocatedFile]) -> list[str]:
+        """The digests of ``files``; an empty one for what is left out."""
         now = time.time_ns()
-        taken = []
-        for file, outcome in zip(files, digest_files([file.path for file in files]), strict=True):
-            if isinstance(outcome, OSError):
+        outcomes = digest_files([file.path for file in files])
+        for file, outcome in zip(files, outcomes, strict=True):
+            if isinstance(outcome, OSError) and not (file.listed and isinstance(outcome, PermissionError)):
                 raise _unreadable(file, outcome) from outcome
-            taken.append(outcome)
-            yield file.uri, outcome[0]
         if self.cache is not None:
-            self.cache.learn(taken, now=now)
+            self.cache.learn([outcome for outcome in outcomes if isinstance(outcome, Digested)], now=now)
+        return [outcome.sha256 if isinstance(outcome, Digested) else "" for outcome in outcomes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +230,8 @@ class _Tree:
                     yield from self._walk(path)
             elif child.is_symlink():
                 yield from self._linked(path)
-            elif child.is_file(follow_symlinks=False) and os.access(path, os.R_OK):
-                yield LocatedFile(self._uri(path), None, path)
+            elif child.is_file(follow_symlinks=False):
+                yield LocatedFile(self._uri(path), None, path, listed=True)
 
     def _linked(self, path: str) -> Iterator[LocatedFile]:
         """What a link in a folder leads to, when that is a readable file."""
@@ -245,8 +241,8 @@ class _Tree:
                 target = outside(self._inside(path), chroot=self.chroot)
             except OSError:
                 return
-        if os.path.isfile(target) and os.access(target, os.R_OK):  # noqa: PTH113 (as everywhere here)
-            yield LocatedFile(self._uri(path), None, target)
+        if os.path.isfile(target):  # noqa: PTH113 (as everywhere here)
+            yield LocatedFile(self._uri(path), None, target, listed=True)
 
     def _uri(self, path: str) -> str:
         return _SCHEME + (path if self.chroot is None else self._inside(path))

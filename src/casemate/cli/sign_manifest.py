@@ -308,7 +308,7 @@ def _completed(path: Path, form: ManifestForm, *, libos: Path | None) -> _Comple
     manifest = load_manifest(data)
     missing = missing_for_measurement(manifest)
     if not missing and (form.output is None or with_defaults(manifest) == manifest):
-        return _Completed(MeasuredManifest.parse(data), None, 0)
+        return _Completed(MeasuredManifest.strictly(data, manifest), None, 0)
     if form.output is None:
         raise UsageError(
             "manifest that is not yet complete",

@@ -174,7 +174,14 @@ class MeasuredManifest:
     @classmethod
     def parse(cls, data: bytes) -> MeasuredManifest:
         """Read ``data``; errors are those of :func:`load_measured_manifest`."""
-        return cls(data=data, value=load_measured_manifest(data))
+        return cls.strictly(data, load_manifest(data))
+
+    @classmethod
+    def strictly(cls, data: bytes, value: Mapping[str, Any]) -> MeasuredManifest:
+        """``data``, of which :func:`load_manifest` gave ``value``; errors are those of :meth:`parse`."""
+        _require_one_meaning(data.decode("utf-8"))
+        _require_readable(value)
+        return cls(data=data, value=value)
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> MeasuredManifest:
@@ -233,18 +240,7 @@ def load_measured_manifest(data: bytes) -> dict[str, Any]:
         FormatError: The same as there, or one of these.
     """
     manifest = load_manifest(data)
-    text = data.decode("utf-8")
-    found = _TWO_MEANINGS.search(text)
-    if found is not None:
-        raise FormatError(
-            "text of a manifest",
-            expected="strings in one pair of quotation marks, and no carriage return",
-            got="a carriage return" if found[0] == "\r" else found[0],
-            where=f"line {text.count(chr(10), 0, found.start()) + 1}",
-            hint="Gramine may read it otherwise than TOML says; write line breaks in strings as \\n",
-        )
-    _require_readable(manifest)
-    return manifest
+    return dict(MeasuredManifest.strictly(data, manifest).value)
 
 
 def dump_manifest(value: Mapping[str, Any]) -> bytes:
@@ -256,9 +252,9 @@ def dump_manifest(value: Mapping[str, Any]) -> bytes:
     """
     import tomli_w  # noqa: PLC0415 (only builders and signers write manifests)
 
-    _require_readable(value)
+    short = shortened(value)
+    _require_readable(short or value)
     try:
-        short = shortened(value)
         text = lengthened(tomli_w.dumps(short), value["sgx"]["trusted_files"]) if short else None
         return (text if text is not None else tomli_w.dumps(value)).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -443,6 +439,19 @@ def _parsed(text: str) -> dict[str, Any]:
         if manifest is not None:
             return manifest
     return tomllib.loads(text)
+
+
+def _require_one_meaning(text: str) -> None:
+    """Refuse text that Gramine's parser reads otherwise than TOML says."""
+    found = _TWO_MEANINGS.search(text)
+    if found is not None:
+        raise FormatError(
+            "text of a manifest",
+            expected="strings in one pair of quotation marks, and no carriage return",
+            got="a carriage return" if found[0] == "\r" else found[0],
+            where=f"line {text.count(chr(10), 0, found.start()) + 1}",
+            hint="Gramine may read it otherwise than TOML says; write line breaks in strings as \\n",
+        )
 
 
 def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:

@@ -34,6 +34,7 @@ _ITEM: Final = re.compile(
 )
 _ARRAY_END: Final = re.compile(r"[ \t\n]*\]")
 _ALL_HASHED: Final = re.compile(rf"(?:file:{_PLAIN}\n{_DIGEST}(?:\n|\Z))*+")
+_PAIR: Final = {"uri", "sha256"}
 #: ``tomli_w`` writes an array of tables when an entry does not fit into a line of this many characters.
 _LINE: Final = 100
 
@@ -78,18 +79,15 @@ def put_back(manifest: dict[str, Any], entries: list[Entry]) -> dict[str, Any] |
     return None
 
 
-def all_hashed(entries: Sequence[object]) -> bool:
+def all_hashed(entries: Sequence[Any]) -> bool:
     """Whether all ``entries`` are plain tables of a URI ``file:…`` and a digest; False decides nothing."""
-    lines = []
-    for entry in entries:
-        if not isinstance(entry, Mapping) or len(entry) != 2:
+    try:
+        if not all(entry.keys() == _PAIR for entry in entries):
             return False
-        uri, digest = entry.get("uri"), entry.get("sha256")
-        if not isinstance(uri, str) or not isinstance(digest, str):
-            return False
-        lines.append(uri)
-        lines.append(digest)
-    return _ALL_HASHED.fullmatch("\n".join(lines)) is not None
+        text = "\n".join([part for entry in entries for part in (entry["uri"], entry["sha256"])])
+    except (AttributeError, TypeError):  # an entry that is no table, a value that is no string
+        return False
+    return _ALL_HASHED.fullmatch(text) is not None
 
 
 def shortened(manifest: Mapping[str, Any]) -> dict[str, Any] | None:

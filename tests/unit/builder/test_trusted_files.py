@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from casemate.builder.file_digests import digest_files
 from casemate.builder.trusted_files import LocatedFile, expand_files, expand_manifest
 from casemate.errors import ToolchainError, UsageError
 from casemate.formats.manifest import TrustedFile
@@ -47,11 +50,29 @@ def test_relative_paths_begin_at_the_working_folder(tree: Path, monkeypatch: pyt
     assert uris(entry("file:b/inner/"), entry("file:./b/a")) == ["file:b/inner/x", "file:./b/a"]
 
 
+def unreadable(folder: Path, *names: str) -> bool:
+    """Forbid reading; whether that keeps this user from it."""
+    for name in names:
+        (folder / name).chmod(0)
+    return not any(os.access(folder / name, os.R_OK) for name in names)
+
+
 def test_files_that_cannot_be_read_are_left_out_of_a_folder(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.access", lambda path, mode: mode and Path(path).name != "a")
-    assert f"file:{tree}/b/a" not in uris(entry(f"file:{tree}/b/"))
+    if not unreadable(tree / "b", "a", "inner"):  # the superuser reads everything
+        denied = PermissionError(errno.EACCES, "Permission denied")
+        monkeypatch.setattr(
+            "casemate.builder.trusted_files.digest_files",
+            lambda paths: [
+                denied if path.endswith(("/a", "/link")) else outcome
+                for path, outcome in zip(paths, digest_files(paths), strict=True)
+            ],
+        )
+        monkeypatch.setattr("os.access", lambda path, mode: mode and Path(path).name != "inner")
+    assert expanded(f"file:{tree}/b/") == {f"file:{tree}/b/.hidden": digest(b"h")}
+    with pytest.raises(ToolchainError, match="Permission denied"):
+        expanded(f"file:{tree}/b/", f"file:{tree}/b/a")
 
 
 def test_an_entry_that_comes_twice_is_kept_once_at_its_first_place(tree: Path) -> None:
