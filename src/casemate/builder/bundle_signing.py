@@ -13,16 +13,15 @@ from typing import Final
 from casemate.builder.bundle import Bundle
 from casemate.builder.bundle_parts import BundleCheck, BundleParts, read_parts
 from casemate.builder.bundle_verification import content_checks
-from casemate.builder.hardening import insecure_settings
 from casemate.builder.image import signed_image, unsigned_digest, write_signed_image
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.builder.reference_values import renew_reference_values
 from casemate.builder.signing import SigningSubject, enclave_identity
 from casemate.builder.signing_policy import (
     SigningPolicy,
+    accepted_weaknesses,
     require_allowed,
     require_no_step_back,
-    require_settings,
 )
 from casemate.errors import RefusedError
 from casemate.formats.dsse import IN_TOTO_TYPE, Envelope
@@ -67,11 +66,13 @@ def signable_bundle(
     if parts is None:
         raise _refusal(bundle, reading)
     where = str(bundle.manifest_path)
-    require_settings(parts.settings, policy, where=where)
     checks = content_checks(parts, simulated_platform_image)
     if not all(check.passed for check in checks):
         raise _refusal(bundle, checks)
     record = parts.record
+    weaknesses = accepted_weaknesses(
+        parts.manifest, parts.settings, policy, where=where, gramine_version=record.gramine_version
+    )
     enclave = enclave_identity(record.mrenclave, parts.enclave)
     require_allowed(enclave, policy, where=where)
     if parts.sigstruct is not None:
@@ -81,7 +82,7 @@ def signable_bundle(
         manifest_sha256=record.manifest_sha256,
         platform_image_sha256=record.platform_image_sha256,
         gramine_version=record.gramine_version,
-        insecure=insecure_settings(parts.settings),
+        weaknesses=weaknesses,
         name=parts.deployment.name,
         image_digest=unsigned_digest(parts.image),
     )

@@ -24,18 +24,9 @@ _HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
 }
 
 
-def insecure_settings(
-    manifest: Mapping[str, Any], *, accepted: frozenset[str] = frozenset()
-) -> tuple[str, ...]:
-    """Each such setting of ``manifest`` as ``key = value``, sorted; empty when there is none.
-
-    Args:
-        manifest: What the manifest says.
-        accepted: Keys that are left out.
-    """
-    return tuple(
-        sorted(f"{key} = {_shown(value)}" for key, value in _insecure(manifest) if key not in accepted)
-    )
+def insecure_settings(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    """Each such setting of ``manifest``: its key and ``key = value``, sorted; empty when there is none."""
+    return dict(sorted((key, f"{key} = {_shown(value)}") for key, value in _insecure(manifest)))
 
 
 def _insecure(manifest: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

@@ -119,7 +119,10 @@ def _origin(subject: SigningSubject) -> Iterator[tuple[str, str]]:
     )
     yield "  libpal.so", f"SHA-256 {subject.platform_image_sha256}"
     yield "manifest", f"SHA-256 {subject.manifest_sha256}"
-    yield "  insecure", "; ".join(map(_line, subject.insecure)) or "none of its settings"
+    for weakness in subject.weaknesses:
+        yield "  WEAKNESS", _line(weakness)
+    if not subject.weaknesses:
+        yield "  weaknesses", "none that Gramine or casemate lint knows"
     if subject.image_digest is not None:
         yield "image", f"{subject.image_digest}, before the signature is in it"
 

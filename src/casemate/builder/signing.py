@@ -10,9 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from casemate.builder.hardening import insecure_settings
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
-from casemate.builder.signing_policy import SigningPolicy, require_allowed, require_settings
+from casemate.builder.signing_policy import SigningPolicy, accepted_weaknesses, require_allowed
 from casemate.errors import KeyUnfitError
 from casemate.formats.manifest import CpuFeature, EnclaveSettings, MeasuredManifest
 from casemate.formats.sgx.report import DEBUG, MODE64BIT, Attributes, MrEnclave
@@ -53,7 +52,7 @@ class SigningSubject:
         manifest_sha256: Digest of the measured manifest, hexadecimal.
         platform_image_sha256: Digest of the platform image, likewise.
         gramine_version: The Gramine whose layout was measured; ``None`` for a simulated platform.
-        insecure: Settings that Gramine calls insecure and that were accepted, as ``key = value``.
+        weaknesses: What the manifest gives up and the policy has accepted, each in one line.
         name: The workload; ``None`` for a manifest that is signed by itself.
         image_digest: ``sha256:…`` of its image without a signature; likewise.
     """
@@ -62,7 +61,7 @@ class SigningSubject:
     manifest_sha256: str
     platform_image_sha256: str
     gramine_version: str | None
-    insecure: tuple[str, ...] = ()
+    weaknesses: tuple[str, ...] = ()
     name: str | None = None
     image_digest: str | None = None
 
@@ -200,14 +199,16 @@ def measured_subject(
         RefusedError: The policy says no.
     """
     measured = MeasuredManifest.parse(manifest) if isinstance(manifest, bytes) else manifest
-    require_settings(measured.value, policy, where=where)
     mrenclave = measure(measured, platform_image, gramine_version)
     enclave = enclave_identity(mrenclave, EnclaveSettings.from_manifest(measured.value))
+    weaknesses = accepted_weaknesses(
+        measured.data, measured.value, policy, where=where, gramine_version=gramine_version
+    )
     require_allowed(enclave, policy, where=where)
     return SigningSubject(
         enclave=enclave,
         manifest_sha256=hashlib.sha256(measured.data).hexdigest(),
         platform_image_sha256=hashlib.sha256(platform_image).hexdigest(),
         gramine_version=gramine_version,
-        insecure=insecure_settings(measured.value),
+        weaknesses=weaknesses,
     )

@@ -1,8 +1,9 @@
 """What may be signed, decided before any key is asked for.
 
-Refused are settings that give up what an enclave is for, a measurement that is not the expected one, and a
-step back behind the release before: another product, another signer, a lower security version. Each of them
-can be accepted by its name and by nothing else.
+Refused are settings that give up what an enclave is for, whatever else ``casemate lint`` calls an error, a
+measurement that is not the expected one, and a step back behind the release before: another product, another
+signer, a lower security version. Each can be accepted by its name and by nothing else, but for the
+measurement.
 
 Two enclaves are the same product when MRSIGNER and ISVPRODID are the same (Intel SDM volume 3D, section
 "EGETKEY"): what one of them has sealed, another with the same or a higher ISVSVN can open. A lower ISVSVN is
@@ -12,12 +13,15 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from casemate.builder.hardening import insecure_settings
-from casemate.errors import FormatError, KeyUnfitError, RefusedError
+from casemate.builder.lint import BY_ID, Finding, Severity, lint_manifest
+from casemate.builder.lint.schema import LATEST, VERSIONS
+from casemate.errors import FormatError, KeyUnfitError, RefusedError, UsageError
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.formats.sgx.sigstruct import EXPONENT, MODULUS_SIZE, EnclaveIdentity, SigStruct
 from casemate.keys import RsaPublicKey, require_signature
@@ -25,8 +29,7 @@ from casemate.keys import RsaPublicKey, require_signature
 LOWER_ISVSVN: Final = "lower-isvsvn"
 OTHER_PRODUCT: Final = "other-product"
 OTHER_SIGNER: Final = "other-signer"
-#: What can be accepted besides insecure settings, which have the names of their keys.
-RULES: Final = (LOWER_ISVSVN, OTHER_PRODUCT, OTHER_SIGNER)
+_RULES: Final = (LOWER_ISVSVN, OTHER_PRODUCT, OTHER_SIGNER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,8 @@ class SigningPolicy:
 
     Attributes:
         allow_insecure: Whether all settings are accepted that Gramine calls insecure.
-        accepted: Names of single settings, and of :data:`RULES`, that are accepted.
+        accepted: Names that are accepted: keys of insecure settings, rules of ``casemate lint``, and
+            :data:`LOWER_ISVSVN`, :data:`OTHER_PRODUCT` and :data:`OTHER_SIGNER`.
         expected_mrenclave: The only measurement that is signed; ``None`` signs any.
         last: The release before; ``None`` compares with none.
     """
@@ -81,23 +85,92 @@ class SigningPolicy:
     last: LastRelease | None = None
 
 
-def require_settings(manifest: Mapping[str, Any], policy: SigningPolicy, *, where: str) -> None:
-    """Refuse a manifest that gives up what an enclave is for.
+def require_known_names(names: Iterable[str]) -> None:
+    """Refuse names by which nothing can be accepted: a slip in one of them would accept nothing.
 
     Raises:
-        RefusedError: It has settings that Gramine calls insecure, or debugging aids, that are not accepted;
-            all of them are named.
+        UsageError: With the nearest name.
     """
-    insecure = () if policy.allow_insecure else insecure_settings(manifest, accepted=policy.accepted)
-    if insecure:
+    for name in names:
+        if "." in name or name in BY_ID or name in _RULES:  # with a dot it is the key of a setting
+            continue
+        near = difflib.get_close_matches(name, (*_RULES, *BY_ID), n=1)
+        raise UsageError(
+            "--accept",
+            expected=f"the key of a setting, a rule of casemate lint, {', '.join(_RULES)}",
+            got=ascii(name)[1:-1],
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
+
+
+def accepted_weaknesses(
+    data: bytes,
+    manifest: Mapping[str, Any],
+    policy: SigningPolicy,
+    *,
+    where: str,
+    gramine_version: str | None = None,
+) -> tuple[str, ...]:
+    """What a manifest gives up with the consent of the policy; one that gives up more is refused.
+
+    Args:
+        data: Its bytes.
+        manifest: What they say.
+        policy: What may be signed.
+        where: Its name, for errors.
+        gramine_version: Whose keys are known; ``None`` takes those of the latest.
+
+    Returns:
+        Each setting that Gramine calls insecure, or that is for debugging, as ``key = value``; each other
+        finding of severity error, with the name of its rule.
+
+    Raises:
+        RefusedError: It has such settings, all of which are named, or such findings, that are not accepted.
+    """
+    insecure = insecure_settings(manifest)
+    refused = [
+        shown for key, shown in insecure.items() if not policy.allow_insecure and key not in policy.accepted
+    ]
+    if refused:
         raise RefusedError(
             "signature over insecure settings",
             expected="none",
-            got=", ".join(insecure),
+            got=", ".join(refused),
             where=where,
             hint="remove them, accept one by its name with --accept KEY, or sign for tests only with "
             "--allow-debug",
         )
+    # A version that the linter does not know is refused when it is measured.
+    version = gramine_version if gramine_version in VERSIONS else LATEST
+    findings = [
+        finding
+        for finding in lint_manifest(data, where, manifest=manifest, version=version, least=Severity.ERROR)
+        if not any(_is_about(finding, key) for key in insecure)
+    ]
+    _require_accepted(findings, policy, where=where)
+    return (*insecure.values(), *(f"{finding.rule}: {finding.message}" for finding in findings))
+
+
+def _is_about(finding: Finding, key: str) -> bool:
+    """Whether it is about a setting, or about a part of its value."""
+    return finding.subject == key or finding.subject.startswith((f"{key}.", f"{key}["))
+
+
+def _require_accepted(findings: Sequence[Finding], policy: SigningPolicy, *, where: str) -> None:
+    refused = [finding for finding in findings if finding.rule not in policy.accepted]
+    if not refused:
+        return
+    first, *others = refused
+    hint = f"{first.mend} Or accept it by its name: --accept {first.rule}."
+    if others:
+        hint += " Also refused: " + ", ".join(f"{one.subject} ({one.rule})" for one in others) + "."
+    raise RefusedError(
+        f"signature over a weak manifest: {first.subject}",
+        expected=first.expected,
+        got=first.found,
+        where=where,
+        hint=hint,
+    )
 
 
 def require_allowed(enclave: EnclaveIdentity, policy: SigningPolicy, *, where: str) -> None:

@@ -71,7 +71,7 @@ class SigningRequest:
             "gramine_version": subject.gramine_version,
             "platform_image_sha256": subject.platform_image_sha256,
             "manifest_sha256": subject.manifest_sha256,
-            "insecure_settings": list(subject.insecure),
+            "weaknesses": list(subject.weaknesses),
             "image_digest": subject.image_digest,
         }
 
@@ -105,7 +105,7 @@ class SigningRequest:
             manifest_sha256=read.manifest_sha256,
             platform_image_sha256=read.platform_image_sha256,
             gramine_version=read.gramine_version,
-            insecure=read.insecure_settings,
+            weaknesses=read.weaknesses,
             name=read.name,
             image_digest=read.image_digest,
         )
@@ -200,5 +200,5 @@ class _Request(Document, frozen=True):
     gramine_version: Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z.+~-]{1,40}\Z")] | None
     platform_image_sha256: Hex32
     manifest_sha256: Hex32
-    insecure_settings: tuple[str, ...]
+    weaknesses: tuple[str, ...]
     image_digest: Sha256 | None

@@ -110,14 +110,10 @@ class SigningOptions:
             UsageError: A name to accept that nothing has, or a last release that is none.
             FormatError: The signature of the last release does not hold.
         """
-        from casemate.builder.signing_policy import RULES, SigningPolicy
+        from casemate.builder.signing_policy import SigningPolicy, require_known_names
         from casemate.formats.sgx.report import MrEnclave
 
-        for name in self.accepted:
-            if "." not in name and name not in RULES:
-                raise UsageError(
-                    "--accept", expected=f"a key of the manifest, {', '.join(RULES)}", got=ascii(name)[1:-1]
-                )
+        require_known_names(self.accepted)
         expected = self.expected_mrenclave
         return SigningPolicy(
             allow_insecure=self.allow_debug,
@@ -233,8 +229,8 @@ _OPTIONS: Final = (
         "accepted",
         multiple=True,
         metavar="NAME",
-        help="Sign in spite of this: the key of an insecure setting, lower-isvsvn, other-product or "
-        "other-signer; repeatable.",
+        help="Sign in spite of this: the key of an insecure setting, a rule of casemate lint, lower-isvsvn, "
+        "other-product or other-signer; repeatable.",
     ),
     click.option(
         "--allow-debug", is_flag=True, help="Sign debug enclaves, and settings that Gramine calls insecure."

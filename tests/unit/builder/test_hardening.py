@@ -35,7 +35,7 @@ from casemate.builder.hardening import insecure_settings
     ids=lambda value: value.partition(" ")[0] if isinstance(value, str) else "",
 )
 def test_each_insecure_setting_is_named_and_no_key_is_shown(manifest: dict[str, Any], shown: str) -> None:
-    assert insecure_settings(manifest) == (shown,)
+    assert tuple(insecure_settings(manifest).values()) == (shown,)
 
 
 def test_settings_that_are_off_are_not_insecure() -> None:
@@ -50,12 +50,12 @@ def test_settings_that_are_off_are_not_insecure() -> None:
         "loader": {"log_level": "error", "insecure__use_host_env": False, "env": {"debug": "1"}},
         "fs": {"insecure__keys": {}},
     }
-    assert insecure_settings(manifest) == ()
+    assert not insecure_settings(manifest)
 
 
 def test_all_of_them_are_listed_sorted() -> None:
     manifest = {"sgx": {"debug": True, "allowed_files": ["x"]}, "loader": {"log_level": "all"}}
-    assert insecure_settings(manifest) == (
+    assert tuple(insecure_settings(manifest).values()) == (
         "loader.log_level = 'all'",
         "sgx.allowed_files = …",
         "sgx.debug = true",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.small_bundle import KEY
+from tests.support.small_bundle import KEY, VECTORS
 
 from casemate.adapters.file_keys import FileSigner
+from casemate.builder.lint import Finding, Severity, lint_manifest
 from casemate.builder.signing import enclave_identity, make_sigstruct
 from casemate.builder.signing_policy import (
     LastRelease,
     SigningPolicy,
+    accepted_weaknesses,
     require_allowed,
+    require_known_names,
     require_same_signer,
-    require_settings,
 )
-from casemate.errors import CasemateError, FormatError, RefusedError
-from casemate.formats.manifest import EnclaveSettings
+from casemate.errors import CasemateError, FormatError, RefusedError, UsageError
+from casemate.formats.manifest import EnclaveSettings, dump_manifest, load_manifest
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.formats.sgx.sigstruct import NO_DATE, EnclaveIdentity
 
@@ -99,14 +102,31 @@ def test_another_signer_is_refused() -> None:
     require_same_signer(MrSigner(b"\6" * 32), replace(policy, accepted=frozenset({"other-signer"})))
 
 
+DEFAULTS = (VECTORS / "defaults/app.manifest.sgx").read_bytes()
+
+
+def weaknesses(policy: SigningPolicy, **changes: Mapping[str, Any]) -> tuple[str, ...]:
+    manifest = load_manifest(DEFAULTS)
+    for table, values in changes.items():
+        manifest[table].update(values)
+    return accepted_weaknesses(dump_manifest(manifest), manifest, policy, where=WHERE)
+
+
+INSECURE = {"sgx": {"debug": True}, "loader": {"insecure__use_host_env": True}}
+SHOWN = ("loader.insecure__use_host_env = true", "sgx.debug = true")
+
+
+def test_a_manifest_without_weaknesses_needs_no_consent() -> None:
+    assert weaknesses(SigningPolicy()) == ()
+
+
 def test_an_insecure_setting_is_accepted_by_its_key_and_no_other_is() -> None:
-    manifest = {"sgx": {"debug": True}, "loader": {"insecure__use_host_env": True}}
-    require_settings(manifest, SigningPolicy(allow_insecure=True), where=WHERE)
     both = frozenset({"sgx.debug", "loader.insecure__use_host_env"})
-    require_settings(manifest, SigningPolicy(accepted=both), where=WHERE)
+    assert weaknesses(SigningPolicy(allow_insecure=True), **INSECURE) == SHOWN
+    assert weaknesses(SigningPolicy(accepted=both), **INSECURE) == SHOWN
 
     with pytest.raises(RefusedError) as refused:
-        require_settings(manifest, SigningPolicy(accepted=frozenset({"sgx.debug"})), where=WHERE)
+        weaknesses(SigningPolicy(accepted=frozenset({"sgx.debug"})), **INSECURE)
 
     assert str(refused.value) == (
         "signature over insecure settings: expected none, got loader.insecure__use_host_env = true "
@@ -115,6 +135,51 @@ def test_an_insecure_setting_is_accepted_by_its_key_and_no_other_is() -> None:
     assert refused.value.hint == (
         "remove them, accept one by its name with --accept KEY, or sign for tests only with --allow-debug"
     )
+
+
+def test_an_error_of_the_linter_is_accepted_by_its_rule_and_never_with_debugging() -> None:
+    for policy in (SigningPolicy(), SigningPolicy(allow_insecure=True)):
+        with pytest.raises(RefusedError) as refused:
+            weaknesses(policy, sgx={"max_threads": 1}, loader={"env": {"LD_PRELOAD": {"passthrough": True}}})
+
+    found = {finding.rule: finding for finding in findings()}
+    threads, preload = found["few-threads"], found["dangerous-passthrough"]
+    assert str(refused.value) == (f"signature over a weak manifest: {preload.message} (app.manifest.sgx)")
+    assert refused.value.hint == (
+        f"{preload.mend} Or accept it by its name: --accept dangerous-passthrough. "
+        f"Also refused: {threads.subject} (few-threads)."
+    )
+    accepting = SigningPolicy(accepted=frozenset({"few-threads"}))
+    assert weaknesses(accepting, sgx={"max_threads": 1}) == (f"few-threads: {threads.message}",)
+
+
+def findings() -> tuple[Finding, ...]:
+    manifest = load_manifest(DEFAULTS)
+    manifest["sgx"]["max_threads"] = 1
+    manifest["loader"]["env"] = {"LD_PRELOAD": {"passthrough": True}}
+    return lint_manifest(dump_manifest(manifest), WHERE, least=Severity.ERROR)
+
+
+def test_warnings_of_the_linter_are_signed() -> None:
+    assert weaknesses(SigningPolicy(), sgx={"isvprodid": 0, "isvsvn": 0}) == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["sgx.debug", "few-threads", "lower-isvsvn", "other-product", "other-signer"]
+)
+def test_names_that_can_be_accepted_are_known(name: str) -> None:
+    require_known_names([name])
+
+
+def test_a_name_that_nothing_has_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError) as refused:
+        require_known_names(["few-threats"])
+
+    assert str(refused.value) == (
+        "--accept: expected the key of a setting, a rule of casemate lint, lower-isvsvn, other-product, "
+        "other-signer, got few-threats"
+    )
+    assert refused.value.hint == "did you mean few-threads?"
 
 
 def test_the_last_release_is_a_signature_that_holds() -> None:

@@ -103,7 +103,7 @@ def test_a_request_for_another_key_is_refused() -> None:
         ("gramine_version", "1.8"),
         ("platform_image_sha256", "00" * 32),
         ("manifest_sha256", "00" * 32),
-        ("insecure_settings", ["sgx.debug = true"]),
+        ("weaknesses", ["sgx.debug = true"]),
         ("image_digest", "sha256:" + "00" * 32),
     ],
 )
@@ -176,7 +176,7 @@ def test_the_text_says_in_words_what_the_bits_are() -> None:
         "                  may use AVX, AVX-512, AMX\n"
         "                  leaves MPX, PKRU off\n"
     ) in text()
-    assert "\n    insecure      none of its settings\n" in text()
+    assert "\n    weaknesses    none that Gramine or casemate lint knows\n" in text()
     assert f"\n  MRSIGNER        {SIGNER.hex()}\n" in text()
     assert "\n  MRSIGNER        that of the key which signs; none was named\n" in text(mrsigner=None)
 
@@ -188,12 +188,15 @@ def test_the_text_is_loud_about_what_protects_nothing() -> None:
         SUBJECT,
         enclave=enclave_identity(MRENCLAVE, settings),
         gramine_version=None,
-        insecure=("sgx.debug = true", "sgx.insecure__\x1b[2J = true"),
+        weaknesses=("sgx.debug = true", "sgx.insecure__\x1b[2J = true"),
     )
     said = text(subject)
     assert "\n  debug           YES: THE HOST CAN READ AND CHANGE ITS MEMORY. For tests only.\n" in said
     assert "\n  platform        SIMULATED: the signature holds on no SGX machine\n" in said
-    assert "\n    insecure      sgx.debug = true; sgx.insecure__\N{REPLACEMENT CHARACTER}[2J = true\n" in said
+    assert (
+        "\n    WEAKNESS      sgx.debug = true"
+        "\n    WEAKNESS      sgx.insecure__\N{REPLACEMENT CHARACTER}[2J = true\n"
+    ) in said
     assert "\n  processor       needs AVX, AVX-512\n                  leaves AMX, MPX, PKRU off\n" in said
     assert "\n  faults          the enclave is told where (EXINFO)\n" in said
 
