@@ -82,6 +82,7 @@ class PccsClient:
     port: int
     ca: Path
     _local: threading.local = field(default_factory=threading.local)
+    _connections: list[http.client.HTTPSConnection] = field(default_factory=list)
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None, **parameters: str) -> Reply:
         return self.send("GET", path, headers=headers, **parameters)
@@ -118,8 +119,7 @@ class PccsClient:
         return Reply(status=answer.status, headers=dict(answer.getheaders()), body=answer.read())
 
     def close(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
+        for connection in self._connections:
             connection.close()
 
     def _connection(self) -> http.client.HTTPSConnection:
@@ -128,6 +128,7 @@ class PccsClient:
             context = ssl.create_default_context(cafile=str(self.ca))
             connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=20)
             self._local.connection = connection
+            self._connections.append(connection)
         return connection
 
 
