@@ -12,7 +12,6 @@ import json
 import socket
 import ssl
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -118,7 +117,7 @@ class FakeIntel:
         maker: Whose documents it gives.
         ca: File with the authority of its certificate.
         url: Where it is.
-        asked: Every request that has come in.
+        asked: Every request that has come in; how many there were is the ``Request-ID``.
         is_cache: Behave as a PCCS: CRLs in hexadecimal, errors in the body, no evaluation numbers.
         needs_key: Refuse requests for PCK certificates without :data:`SUBSCRIPTION_KEY`.
         retry_after: What is said with 429; empty says nothing.
@@ -424,7 +423,7 @@ class _Handler(BaseHTTPRequestHandler):
                 headers["Content-Encoding"] = "gzip"
             case Fault.BAD_GZIP | Fault.ODD_CODING:
                 headers["Content-Encoding"] = "gzip" if fault is Fault.BAD_GZIP else "br"
-        headers |= {"Content-Type": answer.kind, "Request-ID": uuid.uuid4().hex}
+        headers |= {"Content-Type": answer.kind, "Request-ID": f"{len(self.fake.asked):032x}"}
         if fault is not Fault.UNBOUNDED:
             headers["Content-Length"] = str(len(body) + (fault is Fault.TRUNCATED))
         head = (

@@ -5,6 +5,7 @@ Needs psycopg, which the extra ``casemate[postgresql]`` brings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final, LiteralString, TypeVar
@@ -62,10 +63,12 @@ def open_postgres_store(url: str, *, migrations: tuple[Migration, ...] = MIGRATI
 
 def _parameters(url: str) -> dict[str, str]:
     try:
-        found = conninfo_to_dict(url)
+        found = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
     except psycopg.ProgrammingError:
-        found = None
-    if found is None or "://" not in url:
+        found = {}
+    # A password that is not encoded reads as part of a host, a port or a name, and would be printed as such.
+    seen = "".join(value for name, value in found.items() if name not in {"user", "password"})
+    if not found or "://" not in url or "@" in seen or re.fullmatch("[0-9,]*", found.get("port", "")) is None:
         # Not with libpq's own words: they repeat the URL, and the password in it.
         raise UsageError(
             "URL of the database",
@@ -73,7 +76,7 @@ def _parameters(url: str) -> dict[str, str]:
             got="something else",
             hint="write characters like @ : / ? % in user and password as %40 %3A %2F %3F %25",
         )
-    return _DEFAULTS | {name: str(value) for name, value in found.items() if value is not None}
+    return _DEFAULTS | found
 
 
 class _Transaction:

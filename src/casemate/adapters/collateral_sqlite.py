@@ -95,7 +95,7 @@ class _SqliteDatabase:
 
     def _migrate_once(self, migrations: tuple[Migration, ...]) -> bool:
         with self.writing() as transaction:
-            layout = self._layout(transaction)
+            ((layout,),) = transaction.execute("PRAGMA user_version")
             steps = missing_steps(migrations, layout, where=str(self._path))
             for statement in steps[0] if steps else ():
                 transaction.execute(statement.format(bytes="BLOB"))
@@ -103,20 +103,6 @@ class _SqliteDatabase:
                 transaction.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 transaction.execute(f"PRAGMA user_version = {layout + 1}")
         return len(steps) > 1
-
-    def _layout(self, transaction: _Transaction) -> int:
-        ((owner,),) = transaction.execute("PRAGMA application_id")
-        ((layout,),) = transaction.execute("PRAGMA user_version")
-        ((tables,),) = transaction.execute("SELECT count(*) FROM sqlite_master")
-        if tables and owner != _APPLICATION_ID:
-            raise ServiceError(
-                "collateral store",
-                expected="a collateral store",
-                got="another SQLite file",
-                where=str(self._path),
-                hint="name another file with --store",
-            )
-        return int(layout)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[_Transaction]:
@@ -149,13 +135,28 @@ class _SqliteDatabase:
         )
         try:
             connection.execute("PRAGMA trusted_schema = OFF")
+            # Before anything is written, and how the journal is kept is written into the file.
+            _require_ours(connection, self._path)
             # Readers go on while one writes; and what was committed outlives a loss of power.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-        except sqlite3.Error:
+        except (sqlite3.Error, ServiceError):
             connection.close()
             raise
         return connection
+
+
+def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and owner != _APPLICATION_ID:
+        raise ServiceError(
+            "collateral store",
+            expected="a collateral store",
+            got="another SQLite file",
+            where=str(path),
+            hint="name another file with --store",
+        )
 
 
 def _unusable(path: Path, error: Exception) -> ServiceError:

@@ -46,18 +46,12 @@ LATER = NOW + timedelta(hours=1)
 REPOSITORY = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgreSql]:
-    with PostgreSql.running() as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where the store is: a path or a URL."""
     if request.param == "sqlite":
         return str(tmp_path / "collateral.db")
-    server: PostgreSql = request.getfixturevalue("server")
+    server: PostgreSql = request.getfixturevalue("postgresql")
     return server.new_database()
 
 
