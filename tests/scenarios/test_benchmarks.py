@@ -32,3 +32,10 @@ def test_measuring_is_compared_with_a_plain_loop_and_with_the_hash_alone() -> No
 
 def test_starting_is_compared_with_the_interpreter_alone() -> None:
     assert result_of("startup.py", "--runs", "3")["difference_milliseconds"] > 0
+
+
+def test_verifying_is_compared_with_the_bare_checks_and_with_another_verifier() -> None:
+    result = result_of("verify.py", "--quotes", "5", "--repeat", "1")
+    for kind in ("new", "known"):
+        assert result[kind]["casemate_over_floor"] > 1
+        assert result[kind]["dcap_qvl_over_casemate"] > 0

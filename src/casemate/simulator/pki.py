@@ -87,6 +87,13 @@ class Identity:
                 return extension.value.value
         raise FormatError("PCK certificate", expected=f"the extension {EXTENSION_OID}", got="none")
 
+    def certify(self, data: bytes) -> bytes:
+        """The one signature of this identity over ``data``, r and s in 64 bytes; always the same (RFC 6979).
+
+        A platform certifies a quoting enclave once and hands that signature out with every quote.
+        """
+        return raw_signature(self.key, data, deterministic=True)
+
     def sign(self, data: bytes) -> bytes:
         """ECDSA with SHA-256 over ``data``: r and s, 64 bytes."""
         return raw_signature(self.key, data)
@@ -222,9 +229,10 @@ def load_private_key(data: bytes, *, where: str) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def raw_signature(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
-    """ECDSA with SHA-256 over ``data``: r and s, big-endian, 64 bytes."""
-    r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
+def raw_signature(key: ec.EllipticCurvePrivateKey, data: bytes, *, deterministic: bool = False) -> bytes:
+    """ECDSA with SHA-256 over ``data``: r and s, big-endian, 64 bytes; the same ones if ``deterministic``."""
+    algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=deterministic)
+    r, s = decode_dss_signature(key.sign(data, algorithm))
     return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 

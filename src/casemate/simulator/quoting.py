@@ -111,7 +111,7 @@ class QuotingEnclave:
             signature=raw_signature(self.attestation_key, signed),
             attestation_key=key,
             qe_report=qe_report,
-            qe_report_signature=self.pck.sign(qe_report),
+            qe_report_signature=self.pck.certify(qe_report),
             qe_auth_data=self.auth_data,
             certification_type=PCK_CHAIN,
             # Intel's library counts the NUL of the C string that the chain is.
