@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casemate.errors import ToolchainError
+
+if TYPE_CHECKING:
+    from casemate.keys import RsaPublicKey
 
 
 def read_file(path: Path) -> bytes:
@@ -17,3 +21,15 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ToolchainError("file cannot be read", got=error.strerror, where=str(path)) from error
+
+
+def read_public_key(path: Path) -> RsaPublicKey:
+    """The public key in ``path``, PEM.
+
+    Raises:
+        ToolchainError: It cannot be read.
+        FormatError: It is no public key.
+    """
+    from casemate.formats.public_key import parse_public_key
+
+    return parse_public_key(read_file(path), where=str(path))

@@ -1,0 +1,88 @@
+"""``casemate verify quote``: appraise a quote that somebody handed over, with every reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casemate.cli.hexadecimal import hex_bytes
+from casemate.cli.shown_checks import show_result
+from casemate.cli.verify_trust import Trust, all_option, trust_options
+
+if TYPE_CHECKING:
+    from casemate.verifier.policy import AppraisalPolicy
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("quote")
+@click.argument("file", type=_FILE)
+@click.option(
+    "--mrenclave",
+    "mrenclaves",
+    multiple=True,
+    type=hex_bytes(32),
+    metavar="HEX",
+    help="An accepted measurement; repeatable.",
+)
+@click.option("--mrsigner", type=hex_bytes(32), metavar="HEX", help="The accepted signer.")
+@click.option("--isvprodid", type=click.IntRange(0, 0xFFFF), help="The accepted product of that signer.")
+@click.option("--min-isvsvn", type=click.IntRange(0, 0xFFFF), help="The least security version.")
+@click.option(
+    "--report-data",
+    type=hex_bytes(64),
+    metavar="HEX",
+    help="What the enclave must have bound into the quote.",
+)
+@click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
+@all_option
+@trust_options
+def command(file: Path, *, trust: Trust, as_json: bool, everything: bool, **accepted: Any) -> None:
+    """Appraise the SGX quote in FILE.
+
+    Name the enclave by --mrenclave, or by --mrsigner with --isvprodid. The verdict is "affirming" when every
+    check has passed, and the exit code 0; otherwise "contraindicated": do not rely on that enclave. A check
+    that was refused is shown with what was expected and what was found.
+    """
+    from casemate.cli.reading import read_file
+    from casemate.verifier.appraisal import appraise
+    from casemate.verifier.result import require_affirming
+
+    result = appraise(
+        read_file(file),
+        endorsements=trust.endorsements(),
+        trust_roots=trust.roots(),
+        policy=_policy(trust, **accepted),
+        at=trust.at,
+    )
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        show_result(result, everything=everything)
+    require_affirming(result)
+
+
+def _policy(
+    trust: Trust,
+    *,
+    mrenclaves: tuple[Any, ...],
+    mrsigner: Any,
+    isvprodid: int | None,
+    min_isvsvn: int | None,
+    report_data: bytes | None,
+    allow_debug: bool,
+) -> AppraisalPolicy:
+    from casemate.verifier.policy import AppraisalPolicy
+
+    return AppraisalPolicy(
+        mrenclaves=mrenclaves,
+        mrsigner=mrsigner,
+        isvprodid=isvprodid,
+        min_isvsvn=min_isvsvn,
+        report_data=report_data,
+        allow_debug=allow_debug,
+        accepted_statuses=trust.accepted(),
+    )
