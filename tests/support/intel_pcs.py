@@ -146,7 +146,7 @@ class FakeIntel:
         ca = folder / "intel-pcs-ca.pem"
         authority.cert_pem.write_to_path(ca)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+        authority.issue_cert("localhost").configure_cert(context)
         service = cls(maker, ca, _tls=context)
         service.start()
         try:
