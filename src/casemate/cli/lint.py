@@ -63,7 +63,7 @@ class _Judged:
 @click.option(
     "--as",
     "kind_name",
-    type=click.Choice(["manifest", "template", "dockerfile"]),
+    type=click.Choice(["manifest", "template", "gsc", "dockerfile"]),
     help="Kind of the files; found out by name and content if left out.",
 )
 def command(**options: Any) -> None:
@@ -124,7 +124,8 @@ def _lint(
     if kind is FileKind.DOCKERFILE:
         findings = lint_dockerfile(data, name)
     else:
-        findings = lint_manifest(data, name, template=kind is FileKind.TEMPLATE, version=version)
+        is_template, is_gsc = kind is FileKind.TEMPLATE, kind is FileKind.GSC
+        findings = lint_manifest(data, name, template=is_template, gsc=is_gsc, version=version)
     return tuple(finding for finding in findings if finding.rule in rules)
 
 

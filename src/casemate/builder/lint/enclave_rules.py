@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from casemate.builder.lint.form_rules import shown
 from casemate.builder.lint.problem import Problem
+from casemate.builder.lint.schema import REMOVED
 from casemate.builder.lint.settings import Settings
 from casemate.builder.lint.template import UNKNOWN
 from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Path
@@ -56,10 +57,14 @@ def _insecure(tree: Mapping[str, Any], path: Path) -> Iterator[Problem]:
     """Keys of the tables of the first and second level that say so by their name."""
     for name, value in tree.items():
         inner = (*path, name)
-        if name.startswith("insecure__") and name not in _OWN_RULE and value not in _OFF:
+        if name.startswith("insecure__") and not _has_own_rule(inner) and value not in _OFF:
             yield Problem(rule="insecure-key", path=inner, expected="false or 0", found=_switch(value))
         elif isinstance(value, Mapping) and len(path) < 1 and UNKNOWN not in name:
             yield from _insecure(value, inner)
+
+
+def _has_own_rule(path: Path) -> bool:
+    return path[-1] in _OWN_RULE or ".".join(str(step) for step in path) in REMOVED
 
 
 def _switch(value: object) -> str:

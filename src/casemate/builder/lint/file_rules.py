@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -24,7 +25,7 @@ _LIVE: Final = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _PRIVATE_KEY: Final = re.compile(
     r"file:(?:.*/)?(?:[^/]*\.key|[^/]*private[^/]*\.pem|[^/]*key\.pem|id_[a-z0-9]+)"
 )
-_KERNEL: Final = re.compile(r"(?:file:/(?:proc|sys|dev)(?:/.*)?|dev:.*)")
+_KERNEL: Final = re.compile(r"file:/(?:proc|sys|dev)(?:/.*)?")
 _RULE_OF_KEY: Final = {"_sgx_mrenclave": "sealed-to-mrenclave", "_sgx_mrsigner": "sealed-to-mrsigner"}
 
 
@@ -79,7 +80,11 @@ class _Folders:
     """The trusted files, to be asked for those below a folder without going through all of them again."""
 
     def __init__(self, uris: Iterator[str]) -> None:
-        self._files = sorted(host_path(uri) for uri in uris if uri.startswith("file:"))
+        self._uris = uris
+
+    @cached_property
+    def _files(self) -> list[str]:
+        return sorted(host_path(uri) for uri in self._uris if uri.startswith("file:"))
 
     def holds(self, place: str, *, folder: bool) -> bool:
         """Whether ``place`` is a trusted file, or one of them is inside it."""
@@ -110,6 +115,8 @@ def _mount(mount: Mount, settings: Settings) -> Iterator[Problem]:
     elif mount.kind == "chroot" and mount.uri is not None and _KERNEL.fullmatch(mount.uri):
         expected = "no files of the host's kernel"
         yield Problem(rule="untrusted-mount", path=mount.path, expected=expected, found=shown(mount.uri))
+    elif mount.kind == "chroot" and mount.uri is not None and mount.uri.startswith("dev:"):
+        yield Problem(rule="device-access", path=mount.path, expected="no device", found=shown(mount.uri))
     elif mount.kind == "encrypted":
         rule = _RULE_OF_KEY.get(mount.key)
         if rule is not None:
@@ -137,6 +144,16 @@ def _required(mount: Mount, entry: dict[str, object]) -> Iterator[Problem]:
         yield Problem(
             rule="missing-key", path=mount.path, expected=" and ".join(missing), found="no such key"
         )
+    for key in ("key_name", "enable_recovery"):
+        if key in entry and mount.kind in ("chroot", "tmpfs", "untrusted_shm"):
+            found = f"a mount of type {mount.kind}"
+            yield Problem(
+                rule="conflict",
+                path=(*mount.path, key),
+                expected='type = "encrypted"',
+                found=found,
+                at_key=True,
+            )
     if mount.inside is not None and mount.path != ("fs", "root"):
         if mount.inside == "/":
             mend = "customise the root with fs.root"

@@ -14,21 +14,27 @@ class FileKind(Enum):
 
     MANIFEST = "manifest"
     TEMPLATE = "template"
+    GSC = "gsc"
     DOCKERFILE = "dockerfile"
 
 
-_TEMPLATE_NAME: Final = re.compile(
-    r".*\.manifest\.(?:template|j2|jinja2?|in)|.*\.manifest\.toml\.(?:template|j2|jinja2?)"
-)
-_MANIFEST_NAME: Final = re.compile(r".*\.manifest(?:\.sgx|\.toml)?")
+_TEMPLATE_NAME: Final = re.compile(r"(?:.*\.)?manifest(?:\.toml)?\.(?:template|j2|jinja2?|in)")
+_MANIFEST_NAME: Final = re.compile(r"(?:.*\.)?manifest(?:\.sgx|\.toml)?")
 _DOCKERFILE_NAME: Final = re.compile(r"(?:.*\.)?(?:dockerfile|containerfile)(?:\..*)?", re.IGNORECASE)
+#: Files that are something else, whatever lines are in them.
+_OTHER_NAME: Final = re.compile(r".*\.(?:c|cfg|go|h|html|ini|js|json|md|py|rs|rst|sh|ya?ml)")
 _MANIFEST_LINE: Final = re.compile(
-    r"^[ \t]*(?:\[{0,2}[ \t]*(?:libos|loader|sgx|fs|sys)(?:\.[A-Za-z_\"]|[ \t]*\]))", re.MULTILINE
+    r"^[ \t]*(?:\[\[?[ \t]*(?:libos|loader|sgx|fs)[ \t]*[.\]]|(?:libos|loader|sgx|fs)\.[A-Za-z_.]+[ \t]*=)",
+    re.MULTILINE,
 )
 _DOCKERFILE_LINE: Final = re.compile(
     r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*+[ \t]*(?:FROM|ARG)[ \t]+[^\s=]", re.IGNORECASE
 )
-_JINJA: Final = re.compile(r"\{[{%#]")
+_JINJA: Final = re.compile(r"\{\{[^{}\n]*\}\}|\{%[^\n]*?%\}|\{#[^\n]*?#\}")
+#: Jinja at a place of a Dockerfile where Docker has no use for it.
+_DOCKERFILE_JINJA: Final = re.compile(
+    r"^[ \t]*\{[%#]|^[ \t]*FROM[ \t][^\n]*\{\{", re.MULTILINE | re.IGNORECASE
+)
 #: Characters of a file that are looked at.
 _BEGINNING: Final = 1 << 16
 
@@ -36,7 +42,8 @@ _BEGINNING: Final = 1 << 16
 def kind_of(data: bytes, where: str) -> FileKind:
     """The kind of a file.
 
-    A file with the name of a rendered manifest is a template all the same when it has Jinja and is no TOML.
+    What Jinja has yet to render is a template whatever its name, but for measured manifests. A manifest
+    that GSC completes looks like any other and has to be named as such.
 
     Args:
         data: Its bytes.
@@ -50,25 +57,22 @@ def kind_of(data: bytes, where: str) -> FileKind:
     if _TEMPLATE_NAME.fullmatch(name):
         return FileKind.TEMPLATE
     if _MANIFEST_NAME.fullmatch(name):
-        return FileKind.TEMPLATE if is_template(data) else FileKind.MANIFEST
-    if _DOCKERFILE_NAME.fullmatch(name) or _DOCKERFILE_LINE.match(beginning):
+        return _manifest(beginning, name)
+    is_other = _OTHER_NAME.fullmatch(name.lower()) is not None
+    if _DOCKERFILE_NAME.fullmatch(name) or (not is_other and _DOCKERFILE_LINE.match(beginning)):
+        if _DOCKERFILE_JINJA.search(beginning):
+            raise _unknown(where, "a template of a Dockerfile", "render it first")
         return FileKind.DOCKERFILE
-    if _MANIFEST_LINE.search(beginning):
-        return FileKind.TEMPLATE if is_template(data) else FileKind.MANIFEST
-    raise UsageError(
-        "kind of file",
-        expected="a manifest, a template of one, or a Dockerfile",
-        got="something else",
-        where=where,
-        hint="when it is one of them, say which with --as",
-    )
+    if not is_other and _MANIFEST_LINE.search(beginning):
+        return _manifest(beginning, name)
+    raise _unknown(where, "something else", "when it is one of them, say which with --as")
 
 
-def is_template(data: bytes) -> bool:
-    """Whether a manifest has yet to be rendered: Jinja is in it, and outside of strings and comments."""
-    from casemate.builder.lint.scanner import scan  # noqa: PLC0415 - only files with Jinja in them need it
+def _manifest(beginning: str, name: str) -> FileKind:
+    is_template = not name.endswith(".sgx") and _JINJA.search(beginning) is not None
+    return FileKind.TEMPLATE if is_template else FileKind.MANIFEST
 
-    text = data.decode("utf-8", "replace")
-    return (
-        _JINJA.search(text) is not None and scan(text.replace("\0", " ").replace("\1", " ")).fault is not None
-    )
+
+def _unknown(where: str, got: str, hint: str) -> UsageError:
+    expected = "a manifest, a template of one, or a Dockerfile"
+    return UsageError("kind of file", expected=expected, got=got, where=where, hint=hint)

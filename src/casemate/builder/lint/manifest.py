@@ -44,12 +44,14 @@ class _Request:
         text: Its text.
         version: Which Gramine's keys are known.
         least: Findings less grave than this are left out.
+        gsc: Whether GSC completes it.
     """
 
     where: str
     text: str
     version: str
     least: Severity
+    gsc: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ def lint_manifest(
     where: str,
     *,
     template: bool = False,
+    gsc: bool = False,
     manifest: Mapping[str, Any] | None = None,
     version: str = LATEST,
     least: Severity = Severity.NOTE,
@@ -76,6 +79,7 @@ def lint_manifest(
         data: Its bytes.
         where: Its name, for the findings; one that ends in ``.manifest.sgx`` has to be complete.
         template: Whether it is yet to be rendered by ``gramine-manifest``.
+        gsc: Whether GSC completes it: what it fills in may be missing.
         manifest: What the TOML says, when the caller has read it already.
         version: Which Gramine it is for; one of :data:`VERSIONS`.
         least: Findings less grave than this are left out.
@@ -100,8 +104,8 @@ def lint_manifest(
         return _finished(
             request, [_at(request, "toml-syntax", error.start and len(text), "UTF-8", "other bytes")]
         )
-    request = _Request(where=where, text=text, version=version, least=least)
-    unreadable = re.search(f"[{UNKNOWN}{NOTHING}]", text)
+    request = _Request(where=where, text=text, version=version, least=least, gsc=gsc)
+    unreadable = re.search(f"[{UNKNOWN}{NOTHING}]", text) if UNKNOWN in text or NOTHING in text else None
     if unreadable is not None:
         found = f"U+{ord(unreadable[0]):04X}"
         at = unreadable.start()
@@ -166,7 +170,7 @@ def _text_forms(request: _Request) -> Iterator[Finding]:
     if text.startswith("\ufeff"):
         mark = (Edit(start=0, end=1, text=""),)
         yield _at(request, "gramine-toml", 0, "no byte order mark", "one", mark)
-    broken = re.search("\r", text)
+    broken = re.search("\r", text) if "\r" in text else None  # the operator is a hundred times as fast
     if broken is not None:
         lines = re.finditer("\r\n", text)
         edits = tuple(Edit(start=found.start(), end=found.end(), text="\n") for found in lines)
@@ -178,7 +182,7 @@ def _text_forms(request: _Request) -> Iterator[Finding]:
             "carriage returns",
             edits,
         )
-    quotes = re.search("\"\"\"|'''", text)
+    quotes = re.search("\"\"\"|'''", text) if '"""' in text or "'''" in text else None
     if quotes is not None:
         expected = "strings in one pair of quotation marks"
         yield _at(request, "gramine-toml", quotes.start(), expected, f"three: {quotes[0]}")
@@ -219,14 +223,13 @@ def _template(request: _Request) -> Iterator[Finding]:
     if template.fault is not None:
         fault = template.fault
         yield _at(request, "template-syntax", fault.offset, fault.expected, fault.found)
-    unread = {(note.offset, note.what) for note in template.unread}
+    unread = {note.offset: note.what for note in template.unread}
     for reading in readings:
-        unread |= {
-            (offset, "an expression that stands for whole lines") for offset in reading.scanned.partial
-        }
+        for offset in reading.scanned.partial:
+            unread.setdefault(offset, "an expression that stands for whole lines")
         yield from _faults(reading.scanned, request)
         yield from _in_comments(template, reading.scanned, request)
-    for offset, what in sorted(unread):
+    for offset, what in sorted(unread.items()):
         yield _at(request, "template-not-checked", offset, "what can be read without rendering", what)
     whole = all(reading.whole for reading in readings) and not unread
     for reading, variant in zip(readings, template.variants, strict=True):
@@ -292,6 +295,8 @@ def _unmeasured(tree: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _is_told(problem: Problem, request: _Request) -> bool:
+    if request.gsc and problem.rule == "missing-key" and not problem.path:
+        return False
     return BY_ID[problem.rule].severity.rank >= request.least.rank
 
 

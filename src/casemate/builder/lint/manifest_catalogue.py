@@ -234,7 +234,7 @@ _SECURITY: Final = (
         "device-access",
         WARNING,
         "Calls to a device go to the host as they are and leak what they carry.",
-        "Encrypt what the device is given, or remove sys.allowed_ioctls.",
+        "Encrypt what the device is given, or remove sys.allowed_ioctls and the mount of the device.",
     ),
     rule(
         "mock-syscalls",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from posixpath import normpath
 from typing import Any, Final
@@ -42,6 +42,7 @@ class Settings:
     """A manifest's tree."""
 
     tree: Mapping[str, Any]
+    _trusted: list[tuple[Path, str]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def get(self, *path: str) -> Any:
         """The value at ``path``; ``None`` when it is not there, an expression when it may be."""
@@ -102,12 +103,14 @@ class Settings:
             if isinstance(item, Mapping):
                 yield _mount(path, item)
 
-    def trusted(self) -> Iterator[tuple[Path, str]]:
-        """URIs of the trusted files, expressions in them included."""
-        for path, item in self.items("sgx", "trusted_files"):
-            uri = item.get("uri") if isinstance(item, Mapping) else item
-            if isinstance(uri, str) and not isinstance(uri, Other):
-                yield path, uri
+    def trusted(self) -> Sequence[tuple[Path, str]]:
+        """URIs of the trusted files, expressions in them included; found once, for they are thousands."""
+        if not self._trusted:
+            for path, item in self.items("sgx", "trusted_files"):
+                uri = item.get("uri") if isinstance(item, dict | Mapping) else item
+                if isinstance(uri, str) and not isinstance(uri, Other):
+                    self._trusted.append((path, uri))
+        return self._trusted
 
     def allowed(self) -> Iterator[tuple[Path, str]]:
         """URIs of the allowed files, likewise."""
@@ -138,11 +141,12 @@ def known_text(value: object) -> str | None:
 
 def host_path(uri: str) -> str:
     """The path of a ``file:`` URI, normalised; relative ones stay relative."""
-    return (
-        "/" + normpath(uri.removeprefix("file:")).lstrip("/")
-        if uri.startswith("file:/")
-        else normpath(uri.removeprefix("file:"))
-    )
+    path = uri.removeprefix("file:")
+    if not path.startswith("/"):
+        return normpath(path)
+    if "/." in path or "//" in path or path.endswith("/"):
+        return "/" + normpath(path).lstrip("/")
+    return path
 
 
 def folders_over(path: str) -> Iterator[str]:
