@@ -34,7 +34,7 @@ _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
 _INT64: Final = 1 << 63
 #: What TOML allows in the text of a document, and Gramine's parser reads as something else.
-_TWO_MEANINGS: Final = re.compile(r"\"\"\"|'''|\r")
+_TWO_MEANINGS: Final = ('"""', "'''", "\r")
 #: What TOML can write in a string, and Gramine's parser cuts off there (NUL) or does not take.
 _UNREADABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
 
@@ -443,13 +443,14 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _require_one_meaning(text: str) -> None:
     """Refuse text that Gramine's parser reads otherwise than TOML says."""
-    found = _TWO_MEANINGS.search(text)
-    if found is not None:
+    places = sorted((text.find(sign), sign) for sign in _TWO_MEANINGS if sign in text)
+    if places:
+        place, sign = places[0]
         raise FormatError(
             "text of a manifest",
             expected="strings in one pair of quotation marks, and no carriage return",
-            got="a carriage return" if found[0] == "\r" else found[0],
-            where=f"line {text.count(chr(10), 0, found.start()) + 1}",
+            got="a carriage return" if sign == "\r" else sign,
+            where=f"line {text.count(chr(10), 0, place) + 1}",
             hint="Gramine may read it otherwise than TOML says; write line breaks in strings as \\n",
         )
 
