@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -46,6 +47,44 @@ def connection_class(limits: ConnectionLimits) -> type[asyncio.Protocol]:
     return Connection
 
 
+class _OneWrite:
+    """A transport that sends head and body of an answer together: one TLS record and one system call.
+
+    Uvicorn writes them one after the other. What was written goes out when the answer is complete, and at the
+    latest when the loop is at leisure; nothing that is in between is lost or goes out in another order.
+
+    Args:
+        transport: Where it goes.
+        loop: Runs the transport.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep ``data`` for the next flush."""
+        if data:
+            if not self._parts:
+                self._loop.call_soon(self.flush)
+            self._parts.append(data)
+
+    def flush(self) -> None:
+        """Send what is kept."""
+        if self._parts:
+            data, self._parts = b"".join(self._parts), []
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is kept, and end the connection."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _Connection(H11Protocol):
     """A connection that is always waiting for something with an end: a head, or the end of an exchange."""
 
@@ -64,6 +103,7 @@ class _Connection(H11Protocol):
         if len(of_the_same) > self._limits.per_address:
             transport.abort()
             return
+        self.transport = _OneWrite(transport, self.loop)  # type: ignore[assignment]  # all of it that is used
         self._allow(self._limits.head)
 
     def handle_events(self) -> None:
@@ -75,6 +115,8 @@ class _Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """A response was sent; the next request may be here already, and sets its own deadline."""
+        if isinstance(self.transport, _OneWrite):
+            self.transport.flush()
         self._allow(self._limits.head)
         super().on_response_complete()
 
