@@ -221,8 +221,8 @@ def test_a_token_that_is_gone_attaches_nothing(bundle: Path, public: Path, softh
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"error: token: expected one that the URI fits, got none ({softhsm.module.resolve()})\n"
-        "hint: is it plugged in? pkcs11-tool --list-token-slots shows what there is; its serial tells it from "
-        "others\n"
+        "hint: is it plugged in? pkcs11-tool --list-token-slots shows what there is; its serial tells it "
+        "from others\n"
     )
     assert files(bundle) == before
 
