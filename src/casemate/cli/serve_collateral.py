@@ -269,8 +269,15 @@ def _connection_limits() -> ConnectionLimits:
 
 def _open_store(text: str) -> CollateralStore:
     if text.startswith(_POSTGRES):
-        from casemate.adapters.collateral_postgres import open_postgres_store
-
+        try:
+            from casemate.adapters.collateral_postgres import open_postgres_store
+        except ImportError as error:
+            raise ToolchainError(
+                "stores in PostgreSQL",
+                expected="the extra postgresql",
+                got="no usable psycopg",
+                hint="pip install 'casemate[postgresql]'",
+            ) from error
         return open_postgres_store(text)
     from casemate.adapters.collateral_sqlite import open_sqlite_store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ from tests.support.postgresql import PASSWORD, PostgreSql
 from tests.support.stored_collateral import NOW, QE_IDENTITY, TCB_INFO, entry
 
 from casemate.adapters.collateral_postgres import open_postgres_store
-from casemate.errors import ServiceError, UsageError
+from casemate.cli.serve_collateral import _open_store
+from casemate.errors import ServiceError, ToolchainError, UsageError
 
 LATER = NOW + timedelta(hours=1)
 
@@ -138,6 +140,14 @@ def test_a_user_who_may_not_create_tables_is_told_so(postgresql: PostgreSql) -> 
         open_postgres_store(url)
     assert "permission denied for schema public" in str(caught.value)
     postgresql.execute("DROP ROLE reader", database=database)
+
+
+def test_without_psycopg_the_command_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "casemate.adapters.collateral_postgres", None)
+    with pytest.raises(ToolchainError) as caught:
+        _open_store("postgresql://casemate:secret@host/db")
+    assert str(caught.value) == ("stores in PostgreSQL: expected the extra postgresql, got no usable psycopg")
+    assert caught.value.hint == "pip install 'casemate[postgresql]'"
 
 
 def test_the_module_is_imported_by_nothing_else() -> None:
