@@ -96,14 +96,17 @@ class _CertificatesForm(msgspec.Struct, frozen=True):
     certs: Annotated[tuple[_CertificateForm, ...], msgspec.Meta(min_length=1, max_length=1000)]
 
 
+_NONE = msgspec.Raw(b"null")
+
+
 class _TcbInfosForm(msgspec.Struct, frozen=True):
     fmspc: _Hex6
-    tcbinfo: msgspec.Raw | None = None
-    tcbinfo_early: msgspec.Raw | None = None
-    sgx_tcbinfo: msgspec.Raw | None = None
-    sgx_tcbinfo_early: msgspec.Raw | None = None
-    tdx_tcbinfo: msgspec.Raw | None = None
-    tdx_tcbinfo_early: msgspec.Raw | None = None
+    tcbinfo: msgspec.Raw = _NONE
+    tcbinfo_early: msgspec.Raw = _NONE
+    sgx_tcbinfo: msgspec.Raw = _NONE
+    sgx_tcbinfo_early: msgspec.Raw = _NONE
+    tdx_tcbinfo: msgspec.Raw = _NONE
+    tdx_tcbinfo_early: msgspec.Raw = _NONE
 
 
 class _CrlsForm(msgspec.Struct, frozen=True):
@@ -164,7 +167,7 @@ def _documents(form: _CollateralsForm, version: int) -> Iterator[tuple[DocumentN
     tcb_chain = form.certificates.tcb_info_v3 if version == 3 else form.certificates.tcb_info_v4
     for infos in form.tcbinfos:
         for tee, update, raw in _tcb_infos(infos, version):
-            if raw is not None:
+            if bytes(raw) != b"null":
                 name = TcbInfoName(tee=tee, fmspc=infos.fmspc.lower(), edition=update, version=version)
                 yield name, bytes(raw), tcb_chain
     identities = {
@@ -193,7 +196,7 @@ def _documents(form: _CollateralsForm, version: int) -> Iterator[tuple[DocumentN
             )
 
 
-def _tcb_infos(infos: _TcbInfosForm, version: int) -> tuple[tuple[Tee, Update, msgspec.Raw | None], ...]:
+def _tcb_infos(infos: _TcbInfosForm, version: int) -> tuple[tuple[Tee, Update, msgspec.Raw], ...]:
     if version == 3:
         return (
             (Tee.SGX, Update.STANDARD, infos.tcbinfo),
