@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from contextlib import closing
@@ -324,12 +323,13 @@ def _roots(options: CollateralOptions) -> TrustRoots:
 
 
 def _export(options: CollateralOptions, store: CollateralStore, path: Path) -> None:
+    from casemate.builder.writing import write_files
     from casemate.cli.key_uri import open_key
     from casemate.collateral.package import write_package
 
     signer = open_key(options.key or "")
     package = write_package(store, signer, utc_now())
-    _write(path, package)
+    write_files({path: package})
     count = package.count(b"\n") - 1
     click.echo(f"{path}: {count} documents, platforms and policies, {len(package)} bytes")
 
@@ -361,14 +361,3 @@ def _import(options: CollateralOptions, store: CollateralStore, path: Path) -> N
         f"platforms, {len(content.policies)} policies taken in; {newer} documents older than those here, "
         f"{len(content.refused)} refused"
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Beside it, then in its place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise ToolchainError("file cannot be written", got=error.strerror, where=str(path)) from error

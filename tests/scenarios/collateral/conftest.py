@@ -11,6 +11,7 @@ import pytest
 from tests.support.collateral_service import Clock, Service, running_service, upstream_of
 from tests.support.intel_pcs import FakeIntel
 from tests.support.manufacturer import KnownPlatform, Manufacturer
+from tests.support.postgresql import PostgreSql
 
 from casemate.adapters.collateral_sqlite import open_sqlite_store
 from casemate.collateral.documents import CacheRules, Mode
@@ -56,3 +57,9 @@ def start(tmp_path: Path, intel: FakeIntel, clock: Clock) -> Iterator[Start]:
 def service(start: Start) -> Service:
     """One in lazy mode."""
     return start()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    with PostgreSql.running() as server:
+        yield server
