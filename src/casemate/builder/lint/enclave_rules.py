@@ -114,6 +114,8 @@ def _threads_and_memory(settings: Settings) -> Iterator[Problem]:
 
 
 def _stack(settings: Settings) -> Iterator[Problem]:
+    if "small-stack" in settings.ignored:
+        return
     numerical = next((name[0] for _, uri in settings.trusted() if (name := _NUMERICAL.search(uri))), None)
     if numerical is None:
         return

@@ -275,13 +275,17 @@ def _as_jinja_comment(text: str, start: int, end: int, code: list[tuple[int, int
 
 
 def _rules(tree: Mapping[str, Any], request: _Request) -> Iterator[Problem]:
-    settings = Settings(tree)
+    settings = Settings(tree, _ignored(request.least))
     yield from form_problems(tree, request.version)
     yield from enclave_problems(settings)
     yield from environment_problems(settings)
     yield from file_problems(settings)
     if request.where.endswith(".manifest.sgx"):
         yield from _unmeasured(tree)
+
+
+def _ignored(least: Severity) -> frozenset[str]:
+    return frozenset(name for name, rule in BY_ID.items() if rule.severity.rank < least.rank)
 
 
 def _unmeasured(tree: Mapping[str, Any]) -> Iterator[Problem]:

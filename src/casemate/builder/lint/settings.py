@@ -39,9 +39,15 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A manifest's tree."""
+    """A manifest's tree.
+
+    Attributes:
+        tree: What the manifest says.
+        ignored: Rules whose findings nobody asks for; those that look at every file are left out then.
+    """
 
     tree: Mapping[str, Any]
+    ignored: frozenset[str] = frozenset()
     _trusted: list[tuple[Path, str]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def get(self, *path: str) -> Any:
