@@ -115,6 +115,14 @@ class Bundle:
         """What a cluster has to be told."""
         return self.path / "deployment.json"
 
+    def read(self, path: Path) -> bytes:
+        """The bytes of one of its files.
+
+        Raises:
+            FormatError: It cannot be read.
+        """
+        return _read(path)
+
     @property
     def manifest(self) -> bytes:
         """The bytes of the measured manifest."""

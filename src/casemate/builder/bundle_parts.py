@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,8 @@ class BundleParts:
         sbom: Bytes of ``sbom.cdx.json``.
         provenance: Bytes of ``provenance.json``; ``None`` before signing.
         deployment: ``deployment.json``.
+        documents: Digests of ``tcb.json``, ``sbom.cdx.json`` and ``deployment.json``, which are bound by
+            nothing but the provenance.
         image: What the image says of itself.
         holdings: What is in its layers.
         signature: Bytes of ``app.sig``; ``None`` before signing.
@@ -114,6 +117,7 @@ class BundleParts:
     provenance: bytes | None
     sbom: bytes
     deployment: Deployment
+    documents: Mapping[str, str]
     image: ImageDocuments
     holdings: ImageHoldings
     signature: bytes | None
@@ -156,7 +160,8 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
     settings = read("app.manifest.sgx", lambda: load_measured_manifest(manifest.value))
     enclave = read("app.manifest.sgx", lambda: EnclaveSettings.from_manifest(settings.value))
     trusted = read("app.manifest.sgx", lambda: trusted_files(settings.value))
-    tcb = read("tcb.json", lambda: bundle.tcb)
+    listing = read("tcb.json", lambda: bundle.read(bundle.tcb_path))
+    tcb = read("tcb.json", lambda: Tcb.parse(listing.value))
     record = read("measurement.json", lambda: bundle.measurement)
     reference_values = read("reference-values.json", lambda: bundle.reference_values)
     statement = read(
@@ -164,7 +169,8 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
     )
     sbom = read("sbom.cdx.json", lambda: bundle.sbom)
     provenance = read("provenance.json", lambda: bundle.provenance)
-    deployment = read("deployment.json", lambda: bundle.deployment)
+    told = read("deployment.json", lambda: bundle.read(bundle.deployment_path))
+    deployment = read("deployment.json", lambda: Deployment.parse(told.value))
     image = read("image", lambda: _image(bundle))
     holdings = read("image", lambda: image_holdings(bundle.image, image.value.manifest, _is_kept))
     signature = read("app.sig", lambda: bundle.signature)
@@ -185,6 +191,11 @@ def read_parts(bundle: Bundle) -> tuple[BundleParts | None, tuple[BundleCheck, .
         provenance=provenance.value,
         sbom=sbom.value,
         deployment=deployment.value,
+        documents={
+            "tcb.json": hashlib.sha256(listing.value).hexdigest(),
+            "sbom.cdx.json": hashlib.sha256(sbom.value).hexdigest(),
+            "deployment.json": hashlib.sha256(told.value).hexdigest(),
+        },
         image=image.value,
         holdings=holdings.value,
         signature=signature.value,

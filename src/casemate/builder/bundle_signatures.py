@@ -4,7 +4,8 @@ The SIGSTRUCT signs MRENCLAVE, and with it the manifest and every trusted file. 
 which sources it was made from and that it is simulated is signed only by the envelopes around reference
 values and provenance, so a statement without one is refused unless whoever verifies says otherwise.
 
-Not checked here: what the statements say, but for the provenance, which follows from the rest.
+Not checked here: what the reference values say. The provenance follows from the rest, and is what binds
+``tcb.json`` with its reasons, the bill of materials and ``deployment.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from casemate.builder.signing import EnclaveAttributes, enclave_attributes
 from casemate.errors import CasemateError, KeyUnfitError
 from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope
 from casemate.formats.sgx.sigstruct import EXPONENT, SigStruct
-from casemate.formats.slsa import provenance
+from casemate.formats.slsa import documents_of, provenance
 from casemate.keys import RsaPublicKey, require_signature
 
 _NOT_YET: Final = "none, as the bundle has none"
@@ -100,7 +101,6 @@ def statement_signatures(
         provenance_key: Who must have signed them; ``None`` takes the key of the enclave's signature.
         accept_unsigned: Whether bare statements are accepted, as an attached signature leaves them.
     """
-    statement = parts.statement
     documents = {"reference-values.json": parts.reference_values, "provenance.json": parts.provenance}
     key = provenance_key
     if key is None and parts.sigstruct is not None:
@@ -114,9 +114,23 @@ def statement_signatures(
         accepted = payload is not None and (found == _OF_THE_KEY or accept_unsigned)
         yield BundleCheck.of(part, "signature", passed=accepted, expected=_OF_THE_KEY, got=found)
         if part == "provenance.json" and payload is not None:
-            expected = hashlib.sha256(provenance(statement, parts.record.manifest_sha256)).hexdigest()
-            got = hashlib.sha256(payload).hexdigest()
-            yield BundleCheck.same(part, "what follows from the bundle", expected, got)
+            yield from _provenance(parts, payload)
+
+
+def _provenance(parts: BundleParts, payload: bytes) -> Iterator[BundleCheck]:
+    """The provenance follows from the bundle, and names the documents that are in it."""
+    part = "provenance.json"
+    try:
+        named = documents_of(payload, part)
+    except CasemateError as error:
+        yield BundleCheck.of(part, "form", passed=False, expected="a SLSA provenance", got=str(error))
+        return
+    for name, digest in parts.documents.items():
+        yield BundleCheck.same(name, "digest in the provenance", named.get(name, NONE), digest)
+    kept = {name: named[name] for name in parts.documents if name in named}
+    derived = provenance(parts.statement, parts.record.manifest_sha256, kept)
+    expected, got = (hashlib.sha256(data).hexdigest() for data in (derived, payload))
+    yield BundleCheck.same(part, "what follows from the bundle", expected, got)
 
 
 def statements_are_signed(parts: BundleParts) -> bool | None:

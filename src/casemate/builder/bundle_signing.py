@@ -111,7 +111,9 @@ def put_signature(
     image = signed_image(parts.image, data)
     record = replace(parts.record, mrsigner=sigstruct.mrsigner, image_digest=image.digest)
     statement = renew_reference_values(parts.statement, record)
-    origin = provenance(Statement.parse(statement, "reference values"), record.manifest_sha256)
+    origin = provenance(
+        Statement.parse(statement, "reference values"), record.manifest_sha256, parts.documents
+    )
     documents = {
         bundle.signature_path: data,
         bundle.measurement_path: record.to_bytes(),

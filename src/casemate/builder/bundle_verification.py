@@ -5,8 +5,8 @@ is made again. Reference values and provenance have to be signed as soon as the 
 is read; what is compared is compared only when all could be read.
 
 Not checked here: that the bundle was made from its sources, which a rebuild shows; that the digests of
-sources in ``reference-values.json`` are right; what ``deployment.json`` says of replicas, which nothing else
-in a bundle knows.
+sources in ``reference-values.json`` are right. Before signing, nothing else in a bundle knows what
+``deployment.json`` says of replicas, and in which words ``tcb.json`` gives its reasons.
 """
 
 from __future__ import annotations

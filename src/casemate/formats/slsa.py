@@ -8,9 +8,13 @@ Not claimed: a build level. The build host is whoever holds the key that signs.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
-from casemate.formats.reference_values import STATEMENT_TYPE, Statement
+import msgspec
+
+from casemate.formats.documents import Document, Hex32, read_document
+from casemate.formats.reference_values import MAX_STATEMENT_SIZE, STATEMENT_TYPE, Statement
 from casemate_attester.strict_json import canonical_json
 
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
@@ -19,12 +23,13 @@ BUILDER: Final = "urn:casemate:builder"
 _SHA256: Final = "sha256:"
 
 
-def provenance(statement: Statement, manifest_sha256: str) -> bytes:
+def provenance(statement: Statement, manifest_sha256: str, documents: Mapping[str, str]) -> bytes:
     """The provenance of the image of which ``statement`` speaks, in canonical JSON.
 
     Args:
         statement: Its reference values.
         manifest_sha256: Digest of its measured manifest, hexadecimal.
+        documents: Digests of what was written about it besides, by name.
     """
     subject, predicate = statement.subject[0], statement.predicate
     sources = {name: str(value) for name, value in predicate.sources.items()}
@@ -59,12 +64,56 @@ def provenance(statement: Statement, manifest_sha256: str) -> bytes:
                                 "mrenclave": predicate.sgx.mrenclave,
                                 "mrsigner": predicate.sgx.mrsigner,
                             },
-                        }
+                        },
+                        *(_resource(name, digest) for name, digest in sorted(documents.items())),
                     ],
                 },
             },
         }
     )
+
+
+def documents_of(data: bytes, where: str) -> Mapping[str, str]:
+    """The digests of the documents that a provenance names, the measured manifest among them.
+
+    Args:
+        data: JSON text.
+        where: Name of the file, for errors.
+
+    Raises:
+        FormatError: Not such a provenance.
+    """
+    read = read_document(
+        data,
+        _Statement,
+        name="provenance",
+        limit=MAX_STATEMENT_SIZE,
+        expected=f"an in-toto statement with the predicate {PREDICATE_TYPE}",
+        where=where,
+    )
+    return {one.name: one.digest.sha256 for one in read.predicate.run_details.byproducts}
+
+
+class _Digest(msgspec.Struct, frozen=True):
+    sha256: Hex32
+
+
+class _Byproduct(msgspec.Struct, frozen=True):
+    name: str
+    digest: _Digest
+
+
+class _RunDetails(msgspec.Struct, frozen=True):
+    byproducts: tuple[_Byproduct, ...]
+
+
+class _Predicate(msgspec.Struct, frozen=True):
+    run_details: _RunDetails = msgspec.field(name="runDetails")
+
+
+class _Statement(Document, frozen=True, forbid_unknown_fields=False):
+    predicate_type: Literal["https://slsa.dev/provenance/v1"] = msgspec.field(name="predicateType")
+    predicate: _Predicate
 
 
 def _resource(name: str, sha256: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,12 @@ from tests.support.small_bundle import KEY, Small, sign_small, small_bundle
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_verification import BundleVerification, require_sound, verify_bundle
+from casemate.builder.bundle_verification import (
+    _DOCUMENTS,
+    BundleVerification,
+    require_sound,
+    verify_bundle,
+)
 from casemate.builder.layers import LayerFile, layer_chunks
 from casemate.cli.main import run
 from casemate.errors import RefusedError
@@ -175,6 +181,9 @@ def damaged_layer(bundle: Bundle) -> None:
 IMAGE = {"image: digest", "reference-values.json: image"}
 SBOM = "sbom.cdx.json: what follows from the image"
 DERIVED = "provenance.json: what follows from the bundle"
+LISTED = "tcb.json: digest in the provenance"
+DEPLOYED = "deployment.json: digest in the provenance"
+MATERIALS = "sbom.cdx.json: digest in the provenance"
 UNSIGNED = {"reference-values.json: signature", "provenance.json: signature"}
 MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENCLAVE"}
 
@@ -223,22 +232,23 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
                 "tcb.json: trusted files that it does not list rightly",
                 "tcb.json: sizes that differ in the image",
                 "app.manifest.sgx: settings that no build writes",
+                LISTED,
             },
             id="file left out of the list",
         ),
         pytest.param(
             document("tcb.json", lambda it: it["files"].append(it["files"][0])),
-            {"tcb.json: files that are listed twice", SBOM},
+            {"tcb.json: files that are listed twice", SBOM, LISTED},
             id="file listed twice",
         ),
         pytest.param(
             document("tcb.json", lambda it: it["files"][0].update(size=1)),
-            {"tcb.json: sizes that differ in the image"},
+            {"tcb.json: sizes that differ in the image", LISTED},
             id="size in the list",
         ),
         pytest.param(
             document("tcb.json", lambda it: it["files"][0]["reason"].update(of="/none")),
-            {"tcb.json: reasons that lead to no file"},
+            {"tcb.json: reasons that lead to no file", LISTED},
             id="reason in the list",
         ),
         pytest.param(
@@ -378,19 +388,81 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             document("deployment.json", lambda it: it.update(name="payroll")),
-            {"image: name", "image: labels", "reference-values.json: name", SBOM},
+            {"image: name", "image: labels", "reference-values.json: name", SBOM, DEPLOYED},
             id="name of the deployment",
         ),
         pytest.param(
             document("deployment.json", lambda it: it.update(port=443)),
-            {"image: port", "deployment.json: port"},
+            {"image: port", "deployment.json: port", DEPLOYED},
             id="port of the deployment",
         ),
         pytest.param(
             document("deployment.json", lambda it: it.update(broker={"host": "evil", "port": 1})),
-            {"deployment.json: broker"},
+            {"deployment.json: broker", DEPLOYED},
             id="broker of the deployment",
         ),
+        pytest.param(
+            document("deployment.json", lambda it: it.update(replicas=99)),
+            {DEPLOYED},
+            id="replicas of the deployment",
+        ),
+        pytest.param(
+            document("tcb.json", lambda it: it["files"][0]["reason"].update(detail="because")),
+            {LISTED},
+            id="words of a reason in the list",
+        ),
+        pytest.param(
+            lambda it: it.tcb_path.write_bytes(it.tcb_path.read_bytes() + b"\n"),
+            {LISTED},
+            id="one more line in the list",
+        ),
+        pytest.param(
+            document("measurement.json", lambda it: it.update(isvsvn=7)),
+            {"measurement.json: ISVSVN", "reference-values.json: isvsvn"},
+            id="recorded version",
+        ),
+        pytest.param(
+            document("measurement.json", lambda it: it.update(attributes_mask="00" * 16)),
+            {"measurement.json: attributes", "reference-values.json: attributes_mask"},
+            id="recorded mask",
+        ),
+        pytest.param(
+            document("measurement.json", lambda it: it.update(misc_select="01000000")),
+            {"measurement.json: attributes", "reference-values.json: misc_select"},
+            id="recorded MISCSELECT",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"].update(simulated=True)),
+            {"reference-values.json: simulated", DERIVED},
+            id="reference values called simulated",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"]["sgx"].update(mrenclave="ab" * 32)),
+            {"reference-values.json: mrenclave", DERIVED},
+            id="measurement in the reference values",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"]["sgx"].update(mrsigner="ab" * 32)),
+            {"reference-values.json: mrsigner", DERIVED},
+            id="signer in the reference values",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"]["runDetails"].pop("byproducts"), name="provenance.json"),
+            {"provenance.json: form"},
+            id="provenance of another form",
+        ),
+        pytest.param(
+            statement(lambda it: it["predicate"]["runDetails"]["byproducts"].pop(), name="provenance.json"),
+            {LISTED, DERIVED},
+            id="provenance that leaves a document out",
+        ),
+        pytest.param(
+            lambda it: it.image.point_to(it.image.manifest, "payroll"),
+            {"image: name"},
+            id="name in the index of the image",
+        ),
+        pytest.param(config(created="2001-01-01T00:00:00Z"), IMAGE, id="time of the image"),
+        pytest.param(config(history=("a", "b", "c", "d")), IMAGE, id="history of the image"),
         pytest.param(config(user="0:0"), IMAGE | {"image: user"}, id="user of the image"),
         pytest.param(config(port=80), IMAGE | {"image: port"}, id="port of the image"),
         pytest.param(config(entrypoint=("/bin/sh",)), IMAGE | {"image: program"}, id="program of the image"),
@@ -455,7 +527,9 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(forged("provenance.json"), {"provenance.json: signature"}, id="forged provenance"),
         pytest.param(
-            document("sbom.cdx.json", lambda it: it["components"].pop()), {SBOM}, id="bill of materials"
+            document("sbom.cdx.json", lambda it: it["components"].pop()),
+            {SBOM, MATERIALS},
+            id="bill of materials",
         ),
         pytest.param(bare, {"reference-values.json: signature"}, id="reference values without a signature"),
         pytest.param(
@@ -493,6 +567,52 @@ def test_what_is_changed_is_refused_and_named(bundle: Bundle, change: Change, ex
     assert set(refused(bundle)) == expected
 
 
+def files(path: Path) -> list[str]:
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+ELSEWHERE = {"app.manifest.sgx": "measurement.json", "app.sig": "image"}
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "one bit": flipped,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": lambda path: path.unlink(),
+    "a folder": folder,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_file_of_a_bundle_that_is_damaged_is_refused_and_named(
+    originals: dict[bool, Path], tmp_path: Path, damage: str
+) -> None:
+    names = files(originals[False])
+    assert {name for name in names if "/" not in name} | {
+        "image/index.json",
+        "image/oci-layout",
+    } == _DOCUMENTS
+    assert len(names) == len(_DOCUMENTS) + 6  # manifest, configuration and four layers of the image
+    for name in names:
+        bundle = Bundle(Path(shutil.copytree(originals[False], tmp_path / "bundle")))
+        DAMAGES[damage](bundle.path / name)
+        # A manifest that still is one, and a signature that is missing, are told by what speaks of them.
+        parts = {"image" if name.startswith("image/") else name, ELSEWHERE.get(name)}
+        assert parts & {check.part for check in verify(bundle).refusals}, name
+        shutil.rmtree(bundle.path)
+
+
 def test_parts_that_cannot_be_read_do_not_hide_each_other(bundle: Bundle) -> None:
     bundle.tcb_path.write_bytes(b"{}")
     bundle.reference_values_path.unlink()
@@ -519,7 +639,9 @@ def test_the_first_difference_is_explained_and_the_others_are_named(bundle: Bund
         require_sound(verify(bundle))
 
     assert str(error.value) == "bundle: port: expected 443, got 8443 (image)"
-    assert error.value.hint == "Also refused: port (deployment.json)."
+    assert error.value.hint == (
+        "Also refused: port (deployment.json), digest in the provenance (deployment.json)."
+    )
 
 
 def test_what_a_hostile_bundle_says_is_one_printable_line(bundle: Bundle) -> None:
@@ -556,7 +678,11 @@ def test_provenance_names_what_the_image_was_made_from(bundle: Bundle) -> None:
     assert definition["externalParameters"] == {"workload": "notes", "simulated": False}
     assert definition["internalParameters"] == {"gramine": "1.9", "python": "3.11.9"}
     assert [one["name"] for one in definition["resolvedDependencies"]] == ["libpal.so"]
-    (made,) = document["predicate"]["runDetails"]["byproducts"]
+    made, *documents = document["predicate"]["runDetails"]["byproducts"]
+    assert {one["name"]: one["digest"]["sha256"] for one in documents} == {
+        name: hashlib.sha256((bundle.path / name).read_bytes()).hexdigest()
+        for name in ("deployment.json", "sbom.cdx.json", "tcb.json")
+    }
     assert made["digest"]["sha256"] == bundle.measurement.manifest_sha256
     assert made["annotations"]["mrenclave"] == bundle.measurement.mrenclave.hex()
 
