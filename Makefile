@@ -2,7 +2,7 @@
 # Needed: Linux, make, Python 3.11 or newer. No root.
 
 .POSIX:
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench differential clean
 
 # .venv with casemate in it, exactly as uv.lock says; quick when there is nothing to do.
 setup:
@@ -25,6 +25,10 @@ check: setup
 
 bench: setup
 	@for benchmark in benchmarks/*.py; do .venv/bin/python "$$benchmark" || exit 1; done
+
+# Hundreds of thousands of changed quotes and collateral sets, before our verifier and before dcap-qvl.
+differential: setup
+	@.venv/bin/python -m tests.differential.run
 
 clean:
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -297,9 +297,13 @@ def signer(world: World) -> Identity:
 
 
 def crl_of(
-    issuer: Identity, *, this_update: datetime = NOW - 9 * DAY, next_update: datetime = NOW + 9 * DAY
+    issuer: Identity,
+    *,
+    this_update: datetime = NOW - 9 * DAY,
+    next_update: datetime = NOW + 9 * DAY,
+    revoked: tuple[int, ...] = (),
 ) -> bytes:
-    return issue_crl(issuer, this_update=this_update, next_update=next_update)
+    return issue_crl(issuer, this_update=this_update, next_update=next_update, revoked=revoked)
 
 
 def crl_with_foreign_key_id(issuer: Identity) -> bytes:

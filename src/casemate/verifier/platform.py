@@ -69,6 +69,7 @@ class Platform:
             pck = chain[0]
             anchor = endorsements.trust_roots.find(chain[-1].point)
             _check_issuer(checks, chain, endorsements)
+            check_revocation(checks, Requirement.ROOT_REVOKED, chain[2], endorsements.root_crl)
             check_revocation(checks, Requirement.INTERMEDIATE_REVOKED, chain[1], endorsements.root_crl)
             check_revocation(checks, Requirement.PCK_REVOKED, pck, _own_crl(chain, endorsements))
             extension = checks.read(Requirement.PCK_EXTENSION, PckExtension.parse, pck.sgx_extension or b"")

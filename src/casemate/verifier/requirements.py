@@ -156,6 +156,7 @@ class Requirement(Enum):
     PCK_CRL_BEGUN = ("PCK CRL: validity has begun", "RFC 5280 section 5.1.2.4", Stage.TIME, _BOTH)
     PCK_CRL_EXPIRY = ("PCK CRL: not expired", "QVL VerifyPCKCertificate", Stage.TIME, _BOTH)
 
+    ROOT_REVOKED = ("root: not revoked", "RFC 5280 section 6.1", Stage.PLATFORM, _BOTH)
     INTERMEDIATE_REVOKED = ("PCK issuer: not revoked", "QVL VerifyPCKCertificate", Stage.PLATFORM, _BOTH)
     PCK_REVOKED = ("PCK certificate: not revoked", "QVL 4.1.2.4.7", Stage.PLATFORM, _BOTH)
     TCB_SIGNER_REVOKED = ("TCB info signer: not revoked", "QVL VerifyTCBInfo", Stage.ENDORSEMENTS, _BOTH)

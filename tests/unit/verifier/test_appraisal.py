@@ -269,6 +269,10 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
         lambda w: with_collateral(w, pck_crl=crl_of(ca(w), next_update=NOW - DAY)),
         EXPIRED,
     ),
+    Requirement.ROOT_REVOKED: (
+        lambda w: with_collateral(w, root_ca_crl=crl_of(root(w), revoked=(root(w).serial,))),
+        "a serial number that is not on the CRL, got {root_serial}",
+    ),
     Requirement.INTERMEDIATE_REVOKED: (
         lambda w: with_standing(w, revoked=frozenset({Revocation.PCK_AUTHORITY})),
         "a serial number that is not on the CRL, got {ca_serial}",

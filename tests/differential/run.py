@@ -1,0 +1,140 @@
+"""The differential run: ``python -m tests.differential.run [--cases N] [--jobs N] [--first N]``.
+
+Keys are new in each run; the number of a case says what is changed and how. Exit code 1 when a case violates
+the rules of :mod:`tests.differential.judges`: accepted here and refused there without a rule that says why,
+accepted by both with another status, or an exception that is not a refusal. ``--keep`` writes them down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from os import cpu_count
+from pathlib import Path
+from typing import Final
+
+from tests.differential.cases import Case, good_cases
+from tests.differential.changes import changed
+from tests.differential.judges import Ours, rule_for, theirs
+
+_CHUNK: Final = 1000
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What came out of some cases.
+
+    Attributes:
+        outcomes: How many were accepted or refused by whom.
+        rules: How often each rule was needed, for what we accept and dcap-qvl refuses.
+        stricter: Of what we refuse and dcap-qvl accepts, how often for which first reason.
+        violations: Cases that no rule explains: what happened, and the case.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    stricter: Counter[str] = field(default_factory=Counter)
+    violations: list[tuple[str, Case]] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Take in another one."""
+        self.outcomes += other.outcomes
+        self.rules += other.rules
+        self.stricter += other.stricter
+        self.violations += other.violations
+
+
+def judge(first: int, number: int) -> Tally:
+    """Judge the cases from ``first`` on."""
+    tally, ours = Tally(), Ours()
+    for seed in range(first, first + number):
+        _judge_one(tally, ours, seed)
+    return tally
+
+
+def _judge_one(tally: Tally, ours: Ours, seed: int) -> None:
+    name, case = changed(seed)
+    try:
+        here = ours.judge(case)
+    except Exception as error:  # noqa: BLE001  # whatever escapes is what is looked for
+        tally.violations.append((f"{seed} {name}: {error!r} escaped", case))
+        return
+    there = theirs(case)
+    match here.status, there.status:
+        case None, None:
+            tally.outcomes["both refuse"] += 1
+        case None, _:
+            tally.outcomes["only we refuse"] += 1
+            tally.stricter[here.reasons[0]] += 1
+        case _, None:
+            tally.outcomes["only dcap-qvl refuses"] += 1
+            rule = rule_for(here, there)
+            if rule is None:
+                what = f"{seed} {name}: accepted here, refused there: {there.reasons[0]}"
+                tally.violations.append((what, case))
+            else:
+                tally.rules[rule] += 1
+        case _:
+            tally.outcomes["both accept"] += 1
+            if (here.status, here.advisories) != (there.status, there.advisories):
+                what = f"{here.status} {here.advisories} here, {there.status} {there.advisories} there"
+                tally.violations.append((f"{seed} {name}: {what}", case))
+
+
+def _keep(folder: Path, cases: list[Case]) -> None:
+    """Write cases down, so that they can become vectors."""
+    for number, case in enumerate(cases):
+        place = folder / str(number)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "quote.bin").write_bytes(case.quote)
+        (place / "collateral.json").write_bytes(case.collateral.to_json())
+        (place / "root.pem").write_bytes(case.platform.root_certificate)
+        (place / "at").write_text(case.at.isoformat())
+
+
+def _in_chunks(cases: int, first: int) -> Iterator[tuple[int, int]]:
+    for start in range(first, first + cases, _CHUNK):
+        yield start, min(_CHUNK, first + cases - start)
+
+
+def main() -> int:
+    """Run, tell of the progress on standard error, and print a summary as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=200_000, help="how many (default: 200000)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first (default: 0)")
+    parser.add_argument("--jobs", type=int, default=cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for the cases that violate a rule")
+    options = parser.parse_args()
+    good_cases()  # before the processes part, so that all have the same
+    start, total, done = time.monotonic(), Tally(), 0
+    with ProcessPoolExecutor(options.jobs) as pool:
+        chunks = list(_in_chunks(options.cases, options.first))
+        for (_, number), tally in zip(chunks, pool.map(judge, *zip(*chunks, strict=True)), strict=True):
+            total.add(tally)
+            done += number
+            if sys.stderr.isatty() or done == options.cases:
+                sys.stderr.write(f"\r{done} of {options.cases} cases")
+    sys.stderr.write(f" in {time.monotonic() - start:.0f} s\n")
+    if options.keep is not None:
+        _keep(options.keep, [case for _, case in total.violations])
+    summary = {
+        "cases": options.cases,
+        "outcomes": dict(total.outcomes),
+        "rules": dict(total.rules),
+        "stricter": dict(total.stricter),
+        "violations": [what for what, _ in total.violations[:50]],
+    }
+    sys.stdout.write(json.dumps(summary, indent=2) + "\n")
+    return 1 if total.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
