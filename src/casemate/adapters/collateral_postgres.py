@@ -127,15 +127,15 @@ class _PostgresDatabase:
         """Bring the tables to the newest layout, all steps in one transaction."""
         with self.writing() as transaction:
             transaction.execute("SELECT pg_advisory_xact_lock(?)", (_MIGRATION_LOCK,))
-            transaction.execute("CREATE TABLE IF NOT EXISTS casemate_collateral (layout BIGINT NOT NULL)")
-            found = transaction.execute("SELECT layout FROM casemate_collateral")
+            transaction.execute("CREATE TABLE IF NOT EXISTS collateral_layout (layout BIGINT NOT NULL)")
+            found = transaction.execute("SELECT layout FROM collateral_layout")
             layout = int(found[0][0]) if found else 0
             steps = missing_steps(migrations, layout, where=self._where)
             for statement in (statement for step in steps for statement in step):
                 transaction.execute(statement.format(bytes="BYTEA"))
             if steps:
-                transaction.execute("DELETE FROM casemate_collateral")
-                transaction.execute("INSERT INTO casemate_collateral (layout) VALUES (?)", (len(migrations),))
+                transaction.execute("DELETE FROM collateral_layout")
+                transaction.execute("INSERT INTO collateral_layout (layout) VALUES (?)", (len(migrations),))
 
     @contextmanager
     def _transaction(self, begin: LiteralString) -> Iterator[_Transaction]:

@@ -1,4 +1,4 @@
-"""Between rows of a collateral store and values."""
+"""Between rows of a collateral store and values; columns stand as in its statements."""
 
 from __future__ import annotations
 
@@ -24,14 +24,6 @@ from casemate.errors import FormatError
 Column: TypeAlias = int | str | bytes | None
 #: A row as a database gives it.
 Row: TypeAlias = tuple[Any, ...]
-
-ENTRY_COLUMNS: Final = "kind, name, body, issuer_chain, fetched_at, begins, ends, evaluation_number"
-LISTED_COLUMNS: Final = "kind, name, fetched_at, ends, evaluation_number, failures, reason"
-REGISTRATION_COLUMNS: Final = "qe_id, pce_id, cpu_svn, pce_svn, encrypted_ppid, manifest, state"
-POLICY_COLUMNS: Final = "id, fmspc, type, is_default, policy"
-PLATFORM_COLUMNS: Final = (
-    "qe_id, pce_id, encrypted_ppid, manifest, fmspc, authority, issuer_chain, fetched_at"
-)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNIT: Final = timedelta(microseconds=1)
@@ -73,7 +65,7 @@ def to_name(kind: str, text: str) -> DocumentName:
 
 
 def from_entry(entry: Entry) -> tuple[Column, ...]:
-    """The columns :data:`ENTRY_COLUMNS`."""
+    """The columns of an entry."""
     times = (from_time(moment) for moment in (entry.fetched_at, entry.begins, entry.ends))
     return (*from_name(entry.name), entry.body, entry.issuer_chain, *times, entry.evaluation_number)
 
@@ -93,7 +85,7 @@ def to_entry(row: Row) -> Entry:
 
 
 def to_listed(row: Row) -> Listed:
-    """From the columns :data:`LISTED_COLUMNS`."""
+    """From the columns of a listing."""
     kind, name, fetched_at, ends, number, failures, reason = row
     return Listed(
         name=to_name(kind, name),
@@ -106,7 +98,7 @@ def to_listed(row: Row) -> Listed:
 
 
 def from_platform(platform: Platform) -> tuple[Column, ...]:
-    """The columns :data:`PLATFORM_COLUMNS`."""
+    """The columns of a platform."""
     return (
         platform.id.qe_id,
         platform.id.pce_id,
@@ -120,7 +112,7 @@ def from_platform(platform: Platform) -> tuple[Column, ...]:
 
 
 def to_platform(row: Row, certificates: list[Row], tcbs: list[Row]) -> Platform:
-    """From :data:`PLATFORM_COLUMNS`, rows of ``tcbm, pem``, and rows of ``cpu_svn, pce_svn, tcbm``."""
+    """From a row of :func:`from_platform`, rows of ``tcbm, pem`` and rows of ``cpu_svn, pce_svn, tcbm``."""
     qe_id, pce_id, encrypted_ppid, manifest, fmspc, authority, issuer_chain, fetched_at = row
     return Platform(
         id=PlatformId(qe_id=qe_id, pce_id=pce_id),
@@ -136,7 +128,7 @@ def to_platform(row: Row, certificates: list[Row], tcbs: list[Row]) -> Platform:
 
 
 def from_registration(registration: Registration) -> tuple[Column, ...]:
-    """The columns :data:`REGISTRATION_COLUMNS`."""
+    """The columns of a registration."""
     return (
         registration.id.qe_id,
         registration.id.pce_id,
@@ -165,7 +157,7 @@ def to_registration(row: Row) -> Registration:
 
 
 def from_policy(policy: AppraisalPolicy) -> tuple[Column, ...]:
-    """The columns :data:`POLICY_COLUMNS`."""
+    """The columns of a policy."""
     return policy.id, policy.fmspc, policy.type, int(policy.is_default), policy.policy
 
 

@@ -1,7 +1,8 @@
 """The tables of a collateral store, and the steps by which older stores become newer ones.
 
 Text that SQLite and PostgreSQL read alike: ``{bytes}`` stands for the one type whose name differs. Times are
-microseconds since 1970. A step is never changed once it was released: what has to change is a further step.
+microseconds since 1970. Names begin alike, because a database may hold other things. A step is never changed
+once it was released: what has to change is a further step.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from casemate.errors import ServiceError
 Migration: TypeAlias = tuple[str, ...]
 
 _FIRST: Final[Migration] = (
-    "CREATE TABLE revision (number BIGINT NOT NULL)",
-    "INSERT INTO revision (number) VALUES (1)",
-    """CREATE TABLE document (
+    "CREATE TABLE collateral_revision (number BIGINT NOT NULL)",
+    "INSERT INTO collateral_revision (number) VALUES (1)",
+    """CREATE TABLE collateral_document (
         kind TEXT NOT NULL, name TEXT NOT NULL,
         body {bytes} NOT NULL, issuer_chain {bytes} NOT NULL, evaluation_number BIGINT,
         fetched_at BIGINT NOT NULL, begins BIGINT NOT NULL, ends BIGINT NOT NULL,
@@ -24,30 +25,30 @@ _FIRST: Final[Migration] = (
         lease TEXT NOT NULL, leased_until BIGINT NOT NULL,
         PRIMARY KEY (kind, name)
     )""",
-    "CREATE INDEX document_refresh ON document (refresh_at)",
-    """CREATE TABLE platform (
+    "CREATE INDEX collateral_document_refresh ON collateral_document (refresh_at)",
+    """CREATE TABLE collateral_platform (
         qe_id TEXT NOT NULL, pce_id TEXT NOT NULL,
         encrypted_ppid TEXT NOT NULL, manifest TEXT NOT NULL, fmspc TEXT NOT NULL, authority TEXT NOT NULL,
         issuer_chain {bytes} NOT NULL, fetched_at BIGINT NOT NULL,
         PRIMARY KEY (qe_id, pce_id)
     )""",
-    "CREATE INDEX platform_family ON platform (fmspc)",
-    """CREATE TABLE pck_certificate (
+    "CREATE INDEX collateral_platform_family ON collateral_platform (fmspc)",
+    """CREATE TABLE collateral_pck_certificate (
         qe_id TEXT NOT NULL, pce_id TEXT NOT NULL, position BIGINT NOT NULL,
         tcbm TEXT NOT NULL, pem {bytes} NOT NULL,
         PRIMARY KEY (qe_id, pce_id, position)
     )""",
-    """CREATE TABLE platform_tcb (
+    """CREATE TABLE collateral_platform_tcb (
         qe_id TEXT NOT NULL, pce_id TEXT NOT NULL, cpu_svn TEXT NOT NULL, pce_svn TEXT NOT NULL,
         tcbm TEXT NOT NULL,
         PRIMARY KEY (qe_id, pce_id, cpu_svn, pce_svn)
     )""",
-    """CREATE TABLE registration (
+    """CREATE TABLE collateral_registration (
         qe_id TEXT NOT NULL, pce_id TEXT NOT NULL, cpu_svn TEXT NOT NULL, pce_svn TEXT NOT NULL,
         encrypted_ppid TEXT NOT NULL, manifest TEXT NOT NULL, state BIGINT NOT NULL, number BIGINT NOT NULL,
         PRIMARY KEY (qe_id, pce_id, cpu_svn, pce_svn)
     )""",
-    """CREATE TABLE appraisal_policy (
+    """CREATE TABLE collateral_policy (
         id TEXT NOT NULL PRIMARY KEY, fmspc TEXT NOT NULL, type TEXT NOT NULL, is_default BIGINT NOT NULL,
         policy TEXT NOT NULL
     )""",

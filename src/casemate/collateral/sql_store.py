@@ -13,13 +13,9 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from casemate.collateral import sql_statements as sql
 from casemate.collateral.names import DocumentName
 from casemate.collateral.sql_rows import (
-    ENTRY_COLUMNS,
-    LISTED_COLUMNS,
-    PLATFORM_COLUMNS,
-    POLICY_COLUMNS,
-    REGISTRATION_COLUMNS,
     Column,
     Row,
     from_entry,
@@ -49,12 +45,6 @@ from casemate.collateral.store import (
 
 _Value = TypeVar("_Value")
 _NO_LEASE = ("", 0)
-_REVISION = "SELECT number FROM revision"
-_REGISTRATIONS = f"SELECT {REGISTRATION_COLUMNS} FROM registration WHERE state = ? ORDER BY number"  # noqa: S608  # constants
-_DUE = (
-    "SELECT kind, name, failures FROM document WHERE refresh_at <= ? AND leased_until <= ?"
-    " ORDER BY refresh_at, kind, name LIMIT 1 "
-)
 
 
 class Transaction(Protocol):
@@ -108,36 +98,25 @@ class SqlStore:
 
     def revision(self) -> int:
         """As in :class:`~casemate.collateral.store.CollateralStore`, like all methods here."""
-        (number,) = self._database.look(_number, _REVISION)
+        (number,) = self._database.look(_number, sql.REVISION)
         return number
 
     def get(self, name: DocumentName) -> Entry | None:
         """The entry of this name."""
-        found = self._database.look(
-            to_entry,
-            f"SELECT {ENTRY_COLUMNS} FROM document WHERE kind = ? AND name = ?",  # noqa: S608  # constants
-            from_name(name),
-        )
+        found = self._database.look(to_entry, sql.GET_ENTRY, from_name(name))
         return found[0] if found else None
 
     def put(self, entry: Entry, *, refresh_at: datetime) -> bool:
         """Keep an entry, unless there is one that takes precedence."""
+        name, due = from_name(entry.name), from_time(refresh_at)
         with self._database.writing() as transaction:
             _next_revision(transaction)
             kept = _precedence(transaction, entry.name)
             if kept is not None and kept > (entry.precedence[0], from_time(entry.precedence[1])):
-                transaction.execute(
-                    "UPDATE document SET refresh_at = ?, failures = 0, reason = '', lease = ?,"
-                    " leased_until = ? WHERE kind = ? AND name = ?",
-                    (from_time(refresh_at), *_NO_LEASE, *from_name(entry.name)),
-                )
+                transaction.execute(sql.RENEWED, (due, *_NO_LEASE, *name))
                 return False
-            _delete_document(transaction, entry.name)
-            transaction.execute(
-                f"INSERT INTO document ({ENTRY_COLUMNS}, refresh_at, failures, reason, lease, leased_until)"  # noqa: S608  # constants
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', ?, ?)",
-                (*from_entry(entry), from_time(refresh_at), *_NO_LEASE),
-            )
+            transaction.execute(sql.DELETE_ENTRY, name)
+            transaction.execute(sql.ADD_ENTRY, (*from_entry(entry), due, *_NO_LEASE))
         return True
 
     def delete(self, name: DocumentName) -> bool:
@@ -145,7 +124,7 @@ class SqlStore:
         with self._database.writing() as transaction:
             _next_revision(transaction)
             found = _precedence(transaction, name) is not None
-            _delete_document(transaction, name)
+            transaction.execute(sql.DELETE_ENTRY, from_name(name))
         return found
 
     def entries(self) -> Iterator[Entry]:
@@ -157,59 +136,44 @@ class SqlStore:
 
     def listing(self) -> tuple[Listed, ...]:
         """All entries without their bytes."""
-        rows = self._database.look(to_listed, f"SELECT {LISTED_COLUMNS} FROM document")  # noqa: S608  # constants
+        rows = self._database.look(to_listed, sql.LISTING)
         # Not in the database's order, which for text depends on where it was installed.
         return tuple(sorted(rows, key=lambda listed: (listed.name.kind.value, listed.name.key)))
 
     def claim_due(self, now: datetime, *, lease_until: datetime) -> Claim | None:
         """Take the entry that is due for the longest time."""
+        moment = from_time(now)
         with self._database.writing() as transaction:
-            found = transaction.execute(
-                _DUE + self._database.unlocked_row,
-                (from_time(now), from_time(now)),
-            )
+            found = transaction.execute(sql.DUE + self._database.unlocked_row, (moment, moment))
             if not found:
                 return None
             kind, name, failures = found[0]
             lease = self._new_lease()
-            transaction.execute(
-                "UPDATE document SET lease = ?, leased_until = ? WHERE kind = ? AND name = ?",
-                (lease, from_time(lease_until), kind, name),
-            )
+            transaction.execute(sql.CLAIM, (lease, from_time(lease_until), kind, name))
             return Claim(name=to_name(kind, name), failures=failures, lease=lease)
 
     def postpone(self, claim: Claim, *, refresh_at: datetime, reason: str) -> None:
         """The renewal of a claimed entry has failed."""
+        changes = (from_time(refresh_at), *_NO_LEASE, reason)
         with self._database.writing() as transaction:
             _next_revision(transaction)
-            transaction.execute(
-                "UPDATE document SET refresh_at = ?, failures = failures + 1, reason = ?, lease = ?,"
-                " leased_until = ? WHERE kind = ? AND name = ? AND lease = ?",
-                (from_time(refresh_at), reason, *_NO_LEASE, *from_name(claim.name), claim.lease),
-            )
+            transaction.execute(sql.POSTPONE, (*changes, *from_name(claim.name), claim.lease))
 
     def make_due(self, now: datetime) -> int:
         """Make all entries due."""
         with self._database.writing() as transaction:
             _next_revision(transaction)
-            transaction.execute("UPDATE document SET refresh_at = ?", (from_time(now),))
-            ((count,),) = transaction.execute("SELECT count(*) FROM document")
-        return int(count)
+            transaction.execute(sql.MAKE_DUE, (from_time(now),))
+            (row,) = transaction.execute(sql.COUNT_ENTRIES)
+            return _number(row)
 
     def platform(self, platform: PlatformId) -> Platform | None:
         """The platform of this id."""
         key = (platform.qe_id, platform.pce_id)
         with self._database.reading() as transaction:
-            found = transaction.execute(
-                f"SELECT {PLATFORM_COLUMNS} FROM platform WHERE qe_id = ? AND pce_id = ?",  # noqa: S608  # constants
-                key,
-            )
-            certificates = transaction.execute(
-                "SELECT tcbm, pem FROM pck_certificate WHERE qe_id = ? AND pce_id = ? ORDER BY position", key
-            )
-            tcbs = transaction.execute(
-                "SELECT cpu_svn, pce_svn, tcbm FROM platform_tcb WHERE qe_id = ? AND pce_id = ?", key
-            )
+            found = transaction.execute(sql.GET_PLATFORM, key)
+            certificates = transaction.execute(sql.GET_CERTIFICATES, key)
+            tcbs = transaction.execute(sql.GET_TCBS, key)
             return to_platform(found[0], certificates, sorted(tcbs)) if found else None
 
     def put_platform(self, platform: Platform) -> None:
@@ -217,31 +181,25 @@ class SqlStore:
         key = (platform.id.qe_id, platform.id.pce_id)
         with self._database.writing() as transaction:
             _next_revision(transaction)
-            for table in ("platform", "pck_certificate"):
-                transaction.execute(f"DELETE FROM {table} WHERE qe_id = ? AND pce_id = ?", key)  # noqa: S608  # constants
-            transaction.execute(
-                f"INSERT INTO platform ({PLATFORM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # constants
-                from_platform(platform),
-            )
-            for position, certificate in enumerate(platform.certificates):
-                transaction.execute(
-                    "INSERT INTO pck_certificate (qe_id, pce_id, position, tcbm, pem) VALUES (?, ?, ?, ?, ?)",
-                    (*key, position, certificate.tcbm, certificate.pem),
-                )
+            transaction.execute(sql.DELETE_PLATFORM, key)
+            transaction.execute(sql.DELETE_CERTIFICATES, key)
+            transaction.execute(sql.ADD_PLATFORM, from_platform(platform))
+            for position, one in enumerate(platform.certificates):
+                transaction.execute(sql.ADD_CERTIFICATE, (*key, position, one.tcbm, one.pem))
             for tcb in platform.tcbs:
-                _put_tcb(transaction, platform.id, tcb)
+                transaction.execute(sql.PUT_TCB, (*key, tcb.cpu_svn, tcb.pce_svn, tcb.tcbm))
 
     def add_tcb(self, platform: PlatformId, tcb: RawTcb) -> None:
         """Remember that a platform runs at a TCB."""
+        key = (platform.qe_id, platform.pce_id)
         with self._database.writing() as transaction:
             _next_revision(transaction)
-            key = (platform.qe_id, platform.pce_id)
-            if transaction.execute("SELECT 1 FROM platform WHERE qe_id = ? AND pce_id = ?", key):
-                _put_tcb(transaction, platform, tcb)
+            if transaction.execute(sql.GET_PLATFORM, key):
+                transaction.execute(sql.PUT_TCB, (*key, tcb.cpu_svn, tcb.pce_svn, tcb.tcbm))
 
     def platforms(self, fmspcs: tuple[str, ...] = ()) -> Iterator[Platform]:
         """The platforms of these families, or all; each is read when it is asked for."""
-        rows = self._database.look(tuple, "SELECT qe_id, pce_id, fmspc FROM platform")
+        rows = self._database.look(tuple, sql.PLATFORM_IDS)
         for qe_id, pce_id, fmspc in sorted(rows):
             if not fmspcs or fmspc in fmspcs:
                 platform = self.platform(PlatformId(qe_id=qe_id, pce_id=pce_id))
@@ -250,31 +208,22 @@ class SqlStore:
 
     def register(self, registration: Registration) -> None:
         """Queue a registration."""
+        values = from_registration(registration)
         with self._database.writing() as transaction:
             number = _next_revision(transaction)
-            values = from_registration(registration)
-            transaction.execute(
-                "DELETE FROM registration WHERE qe_id = ? AND pce_id = ? AND cpu_svn = ? AND pce_svn = ?",
-                values[:4],
-            )
-            transaction.execute(
-                f"INSERT INTO registration ({REGISTRATION_COLUMNS}, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  # constants
-                (*values, number),
-            )
+            transaction.execute(sql.DELETE_REGISTRATION, values[:4])
+            transaction.execute(sql.ADD_REGISTRATION, (*values, number))
 
     def registrations(self, state: RegistrationState) -> tuple[Registration, ...]:
         """The registrations in this state, in the order in which they came."""
-        return tuple(self._database.look(to_registration, _REGISTRATIONS, (state.value,)))
+        return tuple(self._database.look(to_registration, sql.REGISTRATIONS, (state.value,)))
 
     def take_registrations(self, state: RegistrationState) -> tuple[Registration, ...]:
         """As :meth:`registrations`, and marks them as deleted."""
         with self._database.writing() as transaction:
             _next_revision(transaction)
-            taken = tuple(map(to_registration, transaction.execute(_REGISTRATIONS, (state.value,))))
-            transaction.execute(
-                "UPDATE registration SET state = ? WHERE state = ?",
-                (RegistrationState.DELETED.value, state.value),
-            )
+            taken = tuple(map(to_registration, transaction.execute(sql.REGISTRATIONS, (state.value,))))
+            transaction.execute(sql.CHANGE_STATE, (RegistrationState.DELETED.value, state.value))
         return taken
 
     def put_policy(self, policy: AppraisalPolicy) -> None:
@@ -282,15 +231,9 @@ class SqlStore:
         with self._database.writing() as transaction:
             _next_revision(transaction)
             if policy.is_default:
-                transaction.execute(
-                    "UPDATE appraisal_policy SET is_default = 0 WHERE fmspc = ? AND type = ?",
-                    (policy.fmspc, policy.type),
-                )
-            transaction.execute("DELETE FROM appraisal_policy WHERE id = ?", (policy.id,))
-            transaction.execute(
-                f"INSERT INTO appraisal_policy ({POLICY_COLUMNS}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608  # constants
-                from_policy(policy),
-            )
+                transaction.execute(sql.NO_DEFAULT, (policy.fmspc, policy.type))
+            transaction.execute(sql.DELETE_POLICY, (policy.id,))
+            transaction.execute(sql.ADD_POLICY, from_policy(policy))
 
     def policies(self, fmspc: str) -> tuple[AppraisalPolicy, ...]:
         """The default policies of a family, ordered by id."""
@@ -298,7 +241,7 @@ class SqlStore:
 
     def all_policies(self) -> tuple[AppraisalPolicy, ...]:
         """All policies."""
-        rows = self._database.look(to_policy, f"SELECT {POLICY_COLUMNS} FROM appraisal_policy")  # noqa: S608  # constants
+        rows = self._database.look(to_policy, sql.POLICIES)
         return tuple(sorted(rows, key=lambda policy: policy.id))
 
     def close(self) -> None:
@@ -308,28 +251,14 @@ class SqlStore:
 
 def _next_revision(transaction: Transaction) -> int:
     """Count a writing transaction, and keep all others from writing until it ends."""
-    transaction.execute("UPDATE revision SET number = number + 1")
-    (row,) = transaction.execute(_REVISION)
+    transaction.execute(sql.NEXT_REVISION)
+    (row,) = transaction.execute(sql.REVISION)
     return _number(row)
 
 
 def _precedence(transaction: Transaction, name: DocumentName) -> tuple[int, int] | None:
-    found = transaction.execute(
-        "SELECT evaluation_number, begins FROM document WHERE kind = ? AND name = ?", from_name(name)
-    )
+    found = transaction.execute(sql.PRECEDENCE, from_name(name))
     return (found[0][0] or 0, found[0][1]) if found else None
-
-
-def _delete_document(transaction: Transaction, name: DocumentName) -> None:
-    transaction.execute("DELETE FROM document WHERE kind = ? AND name = ?", from_name(name))
-
-
-def _put_tcb(transaction: Transaction, platform: PlatformId, tcb: RawTcb) -> None:
-    transaction.execute(
-        "INSERT INTO platform_tcb (qe_id, pce_id, cpu_svn, pce_svn, tcbm) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (qe_id, pce_id, cpu_svn, pce_svn) DO UPDATE SET tcbm = excluded.tcbm",
-        (platform.qe_id, platform.pce_id, tcb.cpu_svn, tcb.pce_svn, tcb.tcbm),
-    )
 
 
 def _number(row: Row) -> int:

@@ -71,13 +71,13 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "got"),
     [
-        ("UPDATE document SET name = 'x'", "name of a document: expected a list in JSON, got 'x'"),
+        ("UPDATE collateral_document SET name = 'x'", "name of a document: expected a list in JSON, got 'x'"),
         (
-            "UPDATE document SET kind = 'x', name = '[]'",
+            "UPDATE collateral_document SET kind = 'x', name = '[]'",
             "name of a document: expected a kind and its key, got ('x',)",
         ),
         (
-            "UPDATE document SET ends = 4611686018427387904",
+            "UPDATE collateral_document SET ends = 4611686018427387904",
             "time: expected microseconds since 1970, got 4611686018427387904",
         ),
     ],
@@ -101,7 +101,7 @@ def test_readers_go_on_while_another_process_writes(path: Path) -> None:
     store.put(entry(), refresh_at=LATER)
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
-    writer.execute("DELETE FROM document")
+    writer.execute("DELETE FROM collateral_document")
     assert store.get(TCB_INFO) == entry()
     writer.execute("ROLLBACK")
     writer.close()

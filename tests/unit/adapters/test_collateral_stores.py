@@ -391,7 +391,11 @@ def test_replicas_that_start_at_once_make_the_tables_once(location: str) -> None
 
 
 def test_an_older_store_becomes_a_newer_one_and_keeps_what_is_in_it(opened: Open) -> None:
-    newer = (*MIGRATIONS, ("ALTER TABLE platform ADD COLUMN note TEXT",), ("CREATE TABLE extra (x {bytes})",))
+    newer = (
+        *MIGRATIONS,
+        ("ALTER TABLE collateral_platform ADD COLUMN note TEXT",),
+        ("CREATE TABLE extra (x {bytes})",),
+    )
     opened().put(entry(), refresh_at=LATER)
     assert opened(migrations=newer).get(TCB_INFO) == entry()
     with pytest.raises(ServiceError) as caught:
