@@ -13,11 +13,11 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def result_of(name: str, *options: str) -> dict[str, Any]:
+def result_of(name: str, *options: str, lines: int = 1) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / name), *options], capture_output=True, text=True, check=False
     )
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.count("\n") == lines, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert result["reached"] == (done.returncode == 0)
     return result
@@ -39,3 +39,12 @@ def test_verifying_is_compared_with_the_bare_checks_and_with_another_verifier() 
     for kind in ("new", "known"):
         assert result[kind]["casemate_over_floor"] > 1
         assert result[kind]["dcap_qvl_over_casemate"] > 0
+
+
+@pytest.mark.slow
+def test_signing_is_compared_with_its_floor_and_with_one_hash() -> None:
+    result = result_of("sign.py", "--repeat", "1", "--files", "300", lines=5)
+    assert result["vectors"] == 10
+    assert result["measure_large_64G"]["peak_memory_bytes"] < 200_000_000
+    for case in ("complete", "folders"):
+        assert result[case]["casemate_over_floor"] > 1

@@ -90,15 +90,13 @@ class DigestCache:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            there = _read(self.path)
-        except FileNotFoundError:
-            there = {}
-        except ValueError:
-            there = {}
         except OSError as error:
-            raise ToolchainError(
-                "cache cannot be written", got=error.strerror, where=str(self.path)
-            ) from error
+            got = error.strerror
+            raise ToolchainError("cache cannot be written", got=got, where=str(self.path)) from error
+        try:
+            there = _read(self.path)
+        except (OSError, ValueError):
+            there = {}
         merged = self._used if len(there | self._used) > MAX_ENTRIES else there | self._used
         body = "".join([f"{key} {state} {digest}\n" for key, (state, digest) in merged.items()])
         write_files({self.path: _header(body) + body.encode("ascii")})
