@@ -9,6 +9,7 @@ import click
 #: Name -> its line in the list. Module ``casemate.cli.verify_NAME`` defines ``command``.
 _COMMANDS: dict[str, str] = {
     "quote": "Appraise the quote in FILE.",
+    "batch": "Judge the quotes that FILE or standard input names, one result for each line.",
     "server": "Appraise the RA-TLS certificate of the service at URL.",
     "bundle": "Check everything in BUNDLE against everything else, offline.",
 }

@@ -73,18 +73,38 @@ class Trust:
 
     def roots(self) -> TrustRoots:
         """Intel's root, or the simulated one that was named instead."""
-        from casemate.cli.reading import read_file
-        from casemate.verifier.roots import TrustRoots
-
-        return (
-            TrustRoots.simulated(read_file(self.simulated_root))
-            if self.simulated_root
-            else TrustRoots.intel()
-        )
+        return trust_roots(self.simulated_root)
 
     def accepted(self) -> frozenset[TcbStatus]:
         """UpToDate and the statuses that were named."""
         return accepted_statuses(self.statuses)
+
+
+def trust_roots(simulated_root: Path | None) -> TrustRoots:
+    """The root in that file, of a simulated platform, or Intel's.
+
+    Raises:
+        FormatError: It is not one certificate.
+        RefusedError: It is Intel's.
+        ToolchainError: It cannot be read.
+    """
+    from casemate.cli.reading import read_file
+    from casemate.verifier.roots import TrustRoots
+
+    return TrustRoots.simulated(read_file(simulated_root)) if simulated_root else TrustRoots.intel()
+
+
+at_option = click.option(
+    "--at",
+    type=_moment,
+    metavar="TIME",
+    help="Judge as of this time, as in 2026-11-20T12:00:00Z.  [default: now]",
+)
+simulated_root_option = click.option(
+    "--simulated-root",
+    type=_FILE,
+    help="Root certificate of a simulated platform: accept its quotes, and no others.",
+)
 
 
 def trust_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -106,18 +126,9 @@ def trust_options(function: Callable[..., None]) -> Callable[..., None]:
     command: Callable[..., None] = packed
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-        click.option(
-            "--at",
-            type=_moment,
-            metavar="TIME",
-            help="Judge as of this time, as in 2026-11-20T12:00:00Z.  [default: now]",
-        ),
+        at_option,
         accept_status_option,
-        click.option(
-            "--simulated-root",
-            type=_FILE,
-            help="Root certificate of a simulated platform: accept its quotes, and no others.",
-        ),
+        simulated_root_option,
         click.option(
             "--collateral",
             required=True,

@@ -18,9 +18,10 @@ from casemate.verifier.roots import TrustRoots, begin_of
 from casemate.verifier.signatures import signed_by
 from casemate.verifier.validity import Window
 
-_ROOT = frozenset({"Intel SGX Root CA"})
-_PCK_AUTHORITY = frozenset({"Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"})
-_TCB_SIGNER = frozenset({"Intel SGX TCB Signing"})
+#: Common names of Intel's certificates, by their role.
+ROOT = frozenset({"Intel SGX Root CA"})
+PCK_AUTHORITY = frozenset({"Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"})
+TCB_SIGNER = frozenset({"Intel SGX TCB Signing"})
 _PCK = frozenset({"Intel SGX PCK Certificate"})
 
 
@@ -45,7 +46,7 @@ class ChainRule:
 
 
 PCK_CHAIN = ChainRule(
-    roles=(_PCK, _PCK_AUTHORITY, _ROOT),
+    roles=(_PCK, PCK_AUTHORITY, ROOT),
     format=Requirement.PCK_CHAIN_FORMAT,
     root=Requirement.PCK_CHAIN_ROOT,
     roles_check=Requirement.PCK_CHAIN_ROLES,
@@ -54,7 +55,7 @@ PCK_CHAIN = ChainRule(
     expiry=Requirement.PCK_CHAIN_EXPIRY,
 )
 CRL_CHAIN = ChainRule(
-    roles=(_PCK_AUTHORITY, _ROOT),
+    roles=(PCK_AUTHORITY, ROOT),
     leaf_is_authority=True,
     format=Requirement.CRL_CHAIN_FORMAT,
     root=Requirement.CRL_CHAIN_ROOT,
@@ -64,7 +65,7 @@ CRL_CHAIN = ChainRule(
     expiry=Requirement.CRL_CHAIN_EXPIRY,
 )
 TCB_CHAIN = ChainRule(
-    roles=(_TCB_SIGNER, _ROOT),
+    roles=(TCB_SIGNER, ROOT),
     format=Requirement.TCB_CHAIN_FORMAT,
     root=Requirement.TCB_CHAIN_ROOT,
     roles_check=Requirement.TCB_CHAIN_ROLES,
@@ -73,7 +74,7 @@ TCB_CHAIN = ChainRule(
     expiry=Requirement.TCB_CHAIN_EXPIRY,
 )
 QE_CHAIN = ChainRule(
-    roles=(_TCB_SIGNER, _ROOT),
+    roles=(TCB_SIGNER, ROOT),
     format=Requirement.QE_CHAIN_FORMAT,
     root=Requirement.QE_CHAIN_ROOT,
     roles_check=Requirement.QE_CHAIN_ROLES,

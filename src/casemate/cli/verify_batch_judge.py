@@ -1,0 +1,323 @@
+"""One line of a batch in, its result out. Each process of a batch has one judge, with its own memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from typing import Annotated, Final
+
+import msgspec
+
+from casemate.cli.verify_batch_files import Digests, NeighbouringCertificates, Recent, read_bounded
+from casemate.errors import CasemateError, FormatError
+from casemate.formats.one_line import one_line
+from casemate.formats.sgx.collateral import Collateral
+from casemate.formats.sgx.collateral_files import ENCLAVE_IDENTITY, TCB_INFO, SignedDocument, crl_in
+from casemate.verifier.appraisal import Verifier
+from casemate.verifier.checklist import MAX_TEXT
+from casemate.verifier.endorsements import Endorsements
+from casemate.verifier.issuers import IssuerChain, Issuers, at_instant
+from casemate.verifier.memory import Memory
+from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.requirements import GENUINENESS, Requirement, Stage
+from casemate.verifier.result import AttestationResult
+from casemate.verifier.roots import TrustRoots
+
+#: Bytes of a line. Five paths of the longest kind that Linux has fit.
+MAX_LINE_SIZE: Final = 32_768
+#: Sets of collateral that a judge remembers, verified, and platforms under each of them.
+_MOST_SETS: Final = 256
+_MOST_PLATFORMS: Final = 256
+#: What is refused of a line that cannot be judged at all.
+_INPUT: Final = "input"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: The first second of the year 1 and the last of the year 9999.
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+_DOCUMENTS = ("tcb_info", "qe_identity", "root_crl", "pck_crl")
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """What a line asks for. Other members are somebody else's, unless they are nearly one of these."""
+
+    quote: str
+    tcb_info: str | None = None
+    qe_identity: str | None = None
+    root_crl: str | None = None
+    pck_crl: str | None = None
+    collateral: str | None = None
+    at: Annotated[int, msgspec.Meta(ge=_FIRST, le=_LAST)] | None = None
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The paths of the collateral: one, or four in their order.
+
+        Raises:
+            FormatError: Neither, or both.
+        """
+        paths = (self.tcb_info, self.qe_identity, self.root_crl, self.pck_crl)
+        if self.collateral is not None and not any(paths):
+            return (self.collateral,)
+        given = tuple(path for path in paths if path is not None)
+        if self.collateral is None and len(given) == len(_DOCUMENTS):
+            return given
+        raise FormatError(
+            "collateral",
+            expected=f"the members {', '.join(_DOCUMENTS)}, or the member collateral",
+            got="both" if self.collateral is not None else f"{len(given)} of the four",
+        )
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a quote is not genuine, or what it is worth cannot be said."""
+
+    step: str
+    expected: str
+    found: str
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What is printed for a line."""
+
+    genuine: bool
+    tcb_status: str | None
+    debug: bool
+    advisories: tuple[str, ...]
+    refused_by: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Under what a batch is judged.
+
+    Attributes:
+        roots: The roots that are trusted.
+        certificates: From which chains are built; ``None`` for those that lie beside the collateral.
+        folders: Where a relative path may begin, the first in which something lies.
+        at: The instant for lines that name none; ``None``: when each of them is judged.
+    """
+
+    roots: TrustRoots
+    certificates: tuple[bytes, ...] | None
+    folders: tuple[str, ...]
+    at: datetime | None
+
+
+class Judge:
+    """Judges lines, and remembers what it has verified for those that follow.
+
+    Args:
+        terms: Under what.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._issuers = Issuers(terms.certificates or ())
+        self._digests = Digests()
+        self._neighbours = NeighbouringCertificates()
+        self._sets: Recent[tuple[bytes, ...], _CollateralSet] = Recent(_MOST_SETS)
+
+    def judge(self, text: bytes) -> bytes:
+        """The result of a line, as a line."""
+        try:
+            result = self._result(read_line(text))
+        except CasemateError as error:
+            result = _refused(_unreadable(error))
+        return msgspec.json.encode(result) + b"\n"
+
+    def _result(self, line: Line) -> Result:
+        at = self._instant(line)
+        paths = [self._locate(path) for path in line.documents]
+        evidence = read_bounded(self._locate(line.quote))
+        return result_of(self._set(paths).verifier(at).appraise(evidence, at))
+
+    def _instant(self, line: Line) -> datetime:
+        if line.at is not None:
+            return _EPOCH + timedelta(seconds=line.at)
+        return self._terms.at or _EPOCH + timedelta(seconds=int(time.time()))
+
+    def _locate(self, path: str) -> str:
+        """Where a path leads: into the first folder in which something lies there."""
+        if path.startswith("/"):
+            return path
+        places = [f"{folder}/{path}" for folder in self._terms.folders]
+        return next((place for place in places[:-1] if os.path.lexists(place)), places[-1])
+
+    def _set(self, paths: list[str]) -> _CollateralSet:
+        """The collateral that these files hold now."""
+        looks_around = self._terms.certificates is None and len(paths) > 1
+        beside = {der: None for path in paths for der in self._neighbours.of(path)} if looks_around else {}
+        key = (*(self._digests.of(path) for path in paths), *beside)
+        known = self._sets.get(key)
+        if known is None:
+            contents = [read_bounded(path) for path in paths]
+            proposal = (
+                _Proposal(collateral=Collateral.parse_json(*contents), chains={})
+                if len(paths) == 1
+                else _propose(contents, self._issuers.and_also(beside))
+            )
+            known = self._sets.keep(key, _CollateralSet(self._terms.roots, proposal))
+        return known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proposal:
+    """Collateral whose chains depend on the instant.
+
+    Attributes:
+        collateral: All of it, with no chains where there are candidates.
+        chains: Candidates, by the field of the collateral.
+    """
+
+    collateral: Collateral
+    chains: Mapping[str, tuple[IssuerChain, ...]]
+
+
+class _CollateralSet:
+    """One set of collateral, verified with the chains that fit the instant."""
+
+    __slots__ = ("_proposal", "_roots", "_verifiers")
+
+    def __init__(self, roots: TrustRoots, proposal: _Proposal) -> None:
+        self._roots = roots
+        self._proposal = proposal
+        self._verifiers: dict[tuple[bytes, ...], Verifier] = {}
+
+    def verifier(self, at: datetime) -> Verifier:
+        """The verifier under this collateral; there are as many as there are ways to choose chains."""
+        fields = self._proposal.chains
+        chosen = tuple([at_instant(chains, at) for chains in fields.values()])
+        known = self._verifiers.get(chosen)
+        if known is None:
+            collateral = replace(self._proposal.collateral, **dict(zip(fields, chosen, strict=True)))
+            endorsements = Endorsements.of(collateral, self._roots)
+            known = Verifier(endorsements, AppraisalPolicy(), platforms=Memory(_MOST_PLATFORMS))
+            self._verifiers[chosen] = known
+        return known
+
+
+def _propose(contents: Sequence[bytes], issuers: Issuers) -> _Proposal:
+    """Collateral in four files, and the chains under which it may stand.
+
+    Raises:
+        FormatError: A document is not what Intel's service answers.
+    """
+    tcb_info = _document(contents[0], TCB_INFO, Requirement.TCB_INFO_FORMAT)
+    identity = _document(contents[1], ENCLAVE_IDENTITY, Requirement.QE_IDENTITY_FORMAT)
+    pck_crl = crl_in(contents[3])
+    issuers = issuers.and_also((*tcb_info.certificates, *identity.certificates))
+    return _Proposal(
+        collateral=Collateral(
+            pck_crl_issuer_chain=b"",
+            root_ca_crl=crl_in(contents[2]),
+            pck_crl=pck_crl,
+            tcb_info_issuer_chain=b"",
+            tcb_info=tcb_info.document,
+            tcb_info_signature=tcb_info.signature,
+            qe_identity_issuer_chain=b"",
+            qe_identity=identity.document,
+            qe_identity_signature=identity.signature,
+        ),
+        chains={
+            "pck_crl_issuer_chain": issuers.of_crl(pck_crl),
+            "tcb_info_issuer_chain": issuers.of_document(tcb_info.document, tcb_info.signature),
+            "qe_identity_issuer_chain": issuers.of_document(identity.document, identity.signature),
+        },
+    )
+
+
+def _document(data: bytes, member: str, step: Requirement) -> SignedDocument:
+    try:
+        return SignedDocument.parse(data, member)
+    except FormatError as error:
+        raise FormatError(step.title, expected="what its format allows", got=str(error)) from error
+
+
+def read_line(text: bytes) -> Line:
+    """What a line asks for.
+
+    Raises:
+        FormatError: Not a JSON object with the members of :class:`Line`.
+    """
+    try:
+        return _STRICTLY.decode(text)
+    except msgspec.DecodeError as error:
+        reason = str(error)
+    try:
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        for name in members.keys() - _MEMBERS:
+            nearly = get_close_matches(name.lower(), _MEMBERS, n=1, cutoff=0.8)
+            if nearly:
+                raise FormatError("line", expected=f"the member {nearly[0]}", got=name)
+        return _LENIENTLY.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FormatError("line", expected="a JSON object that names files", got=reason) from error
+
+
+class _StrictLine(Line, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line without members of somebody else."""
+
+
+_STRICTLY = msgspec.json.Decoder(_StrictLine)
+_LENIENTLY = msgspec.json.Decoder(Line)
+_MEMBERS = frozenset(Line.__struct_fields__)
+
+
+def collateral_of(text: bytes) -> object:
+    """What lines with the same collateral have in common; ``None`` for lines that cannot be read."""
+    try:
+        line = _LENIENTLY.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return (line.tcb_info, line.qe_identity, line.root_crl, line.pck_crl, line.collateral)
+
+
+def result_of(result: AttestationResult) -> Result:
+    """What is printed of an appraisal.
+
+    A status and advisories are given for genuine evidence only: beside evidence that is not, they would be
+    the word of nobody. Whether the enclave is one that its host can read is given wherever the signatures
+    are right.
+    """
+    claims = result.claims
+    complete = result.genuine and result.tcb_status is not None
+    return Result(
+        genuine=result.genuine,
+        tcb_status=result.tcb_status.value if result.genuine and result.tcb_status else None,
+        debug=claims is not None and claims.debug,
+        advisories=result.advisory_ids if result.genuine else (),
+        refused_by=() if complete else _refusals(result),
+    )
+
+
+#: The checks by which a quote is genuine, and those by which its platform has a status.
+_JUDGED = frozenset(
+    requirement.title for requirement in Requirement if requirement.stage in {*GENUINENESS, Stage.STANDING}
+)
+
+
+def _refusals(result: AttestationResult) -> tuple[Refusal, ...]:
+    return tuple(
+        Refusal(check.name, check.expected, check.got) for check in result.refusals if check.name in _JUDGED
+    )
+
+
+def _refused(*refusals: Refusal) -> Result:
+    return Result(genuine=False, tcb_status=None, debug=False, advisories=(), refused_by=refusals)
+
+
+def _unreadable(error: CasemateError) -> Refusal:
+    """Why a line cannot be judged."""
+    step = error.subject if error.subject in _JUDGED else _INPUT
+    expected = error.expected or "a file that can be read"
+    if step == _INPUT and error.subject not in _SAID:
+        expected = f"{error.subject}: {expected}"
+    found = f"{error.got} ({error.where})" if error.where else str(error.got)
+    return Refusal(step, one_line(expected, MAX_TEXT), one_line(found, MAX_TEXT))
+
+
+#: Subjects that say nothing that the rest of the message does not say.
+_SAID = frozenset({"line", "file cannot be read"})
