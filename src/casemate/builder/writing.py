@@ -25,6 +25,8 @@ def write_files(files: Mapping[Path, bytes]) -> None:
     with ExitStack() as leftovers:
         beside: dict[Path, Path] = {}
         for path, data in files.items():
+            if path.is_dir():  # found out now, before anything else is renamed into place
+                raise ToolchainError("file cannot be written", got="a folder of this name", where=str(path))
             try:
                 with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
                     leftovers.callback(Path(draft.name).unlink, missing_ok=True)

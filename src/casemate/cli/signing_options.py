@@ -13,7 +13,7 @@ import click
 
 from casemate.cli.hexadecimal import hex_bytes
 from casemate.cli.key_uri import open_key, passphrase_options
-from casemate.cli.reading import read_file
+from casemate.cli.reading import read_file, read_public_key
 from casemate.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -132,9 +132,8 @@ class SigningOptions:
         if self.public_key is None:
             return None
         from casemate.builder.signing import require_enclave_key
-        from casemate.formats.public_key import parse_public_key
 
-        key = parse_public_key(read_file(self.public_key), where=str(self.public_key))
+        key = read_public_key(self.public_key)
         require_enclave_key(key)
         return key
 

@@ -77,6 +77,23 @@ def test_a_missing_or_empty_variable_is_named() -> None:
     )
 
 
+def test_a_variable_is_for_one_key() -> None:
+    ask = from_variables({"PIN": "4711"}, "PIN")
+    assert ask("PIN of token other").value == ask("PIN of token other").value == b"4711"
+
+    with pytest.raises(UsageError) as refused:
+        ask("PIN of token t")
+
+    assert str(refused.value) == (
+        "PIN of token t: expected one of its own, got a variable that was for the PIN of token other "
+        "(environment variable PIN)"
+    )
+    assert refused.value.hint == (
+        "two keys take theirs from --passphrase-fd N, a line each, that of --key first; the PIN of a token may "
+        "also lie in a file, with pin-source in its URI"
+    )
+
+
 def test_a_file_gives_its_first_line(tmp_path: Path) -> None:
     path = tmp_path / "pin"
     path.write_bytes(b"4711\nnot this\n")

@@ -22,18 +22,19 @@ from tests.support.small_bundle import (
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_signing import signable_bundle
+from casemate.builder.bundle_signing import put_signature, signable_bundle
 from casemate.builder.image import unpack_image
 from casemate.builder.layers import LayerFile, layer_chunks
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.signing import make_sigstruct
 from casemate.builder.signing_policy import SigningPolicy
 from casemate.cli.main import run
-from casemate.errors import RefusedError
+from casemate.errors import RefusedError, ToolchainError
 from casemate.formats.manifest import dump_manifest
 from casemate.formats.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor, ImageConfig, ImageManifest
 from casemate.formats.reference_values import read_statement
-from casemate.formats.sgx.sigstruct import SigStruct
+from casemate.formats.sgx.sigstruct import NO_DATE, SigStruct
 from casemate.keys import RsaPublicKey
 from casemate.simulator.platform_image import platform_image
 
@@ -453,6 +454,25 @@ def test_a_stray_signature_of_a_higher_version_is_a_step_back(tmp_path: Path) ->
     assert str(refusal_of(bundle)) == (
         f"ISVSVN: expected at least 5, which was signed last, got 4 ({bundle.manifest_path})"
     )
+
+
+@pytest.mark.parametrize("spoil", ["no room for blobs", "a folder in the way"])
+def test_a_bundle_that_cannot_be_written_stays_as_it_was(tmp_path: Path, spoil: str) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    signable = signable_bundle(bundle, policy=SigningPolicy(), simulated_platform_image=platform_image())
+    signer = FileSigner.open(KEY)
+    sigstruct = make_sigstruct(signable.subject.enclave, date=NO_DATE, signer=signer)
+    if spoil == "a folder in the way":
+        bundle.provenance_path.mkdir()
+    else:
+        blobs = bundle.image.path / "blobs/sha256"
+        blobs.rename(blobs.with_name("elsewhere"))
+    before = files_of(bundle.path)
+
+    with pytest.raises(ToolchainError, match="file cannot be written"):
+        put_signature(signable, sigstruct, statement_signer=signer)
+
+    assert files_of(bundle.path) == before
 
 
 def test_the_name_is_printed_before_everything_else(
