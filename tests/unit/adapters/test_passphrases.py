@@ -89,8 +89,8 @@ def test_a_variable_is_for_one_key() -> None:
         "(environment variable PIN)"
     )
     assert refused.value.hint == (
-        "two keys take theirs from --passphrase-fd N, a line each, that of --key first; the PIN of a token may "
-        "also lie in a file, with pin-source in its URI"
+        "two keys take theirs from --passphrase-fd N, a line each, that of --key first; the PIN of a token "
+        "may also lie in a file, with pin-source in its URI"
     )
 
 
