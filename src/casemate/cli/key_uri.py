@@ -57,7 +57,7 @@ def passphrase_options(function: _Function) -> _Function:
             metavar="NAME",
             expose_value=False,
             callback=_remember_variable,
-            help="Environment variable that holds the key's passphrase, or the token's PIN.",
+            help="Environment variable that holds the passphrase, or the token's PIN, of one key.",
         ),
         click.option(
             "--passphrase-fd",
@@ -65,7 +65,8 @@ def passphrase_options(function: _Function) -> _Function:
             type=click.IntRange(min=0),
             expose_value=False,
             callback=_remember_descriptor,
-            help="File descriptor with the key's passphrase, or the token's PIN, on one line.",
+            help="File descriptor with the key's passphrase, or the token's PIN, on one line; a second key "
+            "takes the next line.",
         ),
     ):
         function = option(function)

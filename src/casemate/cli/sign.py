@@ -59,9 +59,9 @@ def command(
     files are not yet hashed is expanded into --output; a complete one is measured byte for byte
     as it stands, and needs no --output. --prepare and --attach go with this form, too.
 
-    What gives an enclave away is refused before any key is asked for: debug and other insecure
-    settings, a measurement that --expect-mrenclave does not name, a step back behind --after.
-    Each can be accepted by its name.
+    What gives an enclave away is refused before any key is asked for: a measurement that
+    --expect-mrenclave does not name; debug and other insecure settings, what casemate lint calls
+    an error, a step back behind --after, each of which --accept takes by its name.
     """  # noqa: D301 - \b is click's mark for lines that it must not fill
     form = ManifestForm(**manifest_form)
     if bundle is None and options.provenance_uri is not None:
