@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import runpy
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +18,9 @@ from casemate.errors import FormatError
 from casemate.formats.elf import ElfImage
 from casemate.formats.manifest import (
     EnclaveSettings,
+    MeasuredManifest,
     dump_manifest,
+    load_manifest,
     load_measured_manifest,
     missing_for_measurement,
     with_defaults,
@@ -118,6 +122,103 @@ def test_what_is_written_is_read_back(more: dict[str, Any]) -> None:
     manifest = {"libos": {"entrypoint": "/app"}, "fs": {"mounts": []}}
     value = more | manifest
     assert load_measured_manifest(dump_manifest(value)) == value
+
+
+PLAIN_URIS = st.text(min_size=1, max_size=60).map(lambda text: f"file:{text}")
+DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+ENTRIES = st.builds(lambda uri, sha256: {"uri": uri, "sha256": sha256}, PLAIN_URIS, DIGESTS)
+
+
+@given(
+    entries=st.lists(ENTRIES, max_size=30),
+    more=st.lists(PLAIN_URIS | ENTRIES | NAMES, max_size=2),
+    sgx=st.dictionaries(NAMES, VALUES, max_size=3),
+    rest=st.dictionaries(NAMES, VALUES, max_size=2),
+)
+def test_a_list_of_trusted_files_is_written_as_the_library_writes_it_and_read_as_it_reads(
+    entries: list[Any], more: list[Any], sgx: dict[str, Any], rest: dict[str, Any]
+) -> None:
+    value = rest | {
+        "libos": {"entrypoint": "/app"},
+        "fs": {"mounts": []},
+        "sgx": sgx | {"trusted_files": [*entries, *more]},
+    }
+    with _only_ours():
+        data = dump_manifest(value)
+        assert data.decode() == tomli_w.dumps(value)
+        assert load_measured_manifest(data) == tomllib.loads(data.decode()) == value
+
+
+#: Pieces of text that begin, end, break or imitate a list of trusted files.
+PIECES = st.sampled_from(
+    (
+        "[sgx]\n",
+        "[[sgx.trusted_files]]\n",
+        '[[sgx.trusted_files]]\nuri = "file:a"\nsha256 = "' + "0a" * 32 + '"\n\n',
+        '[[sgx.trusted_files]]\nuri = "file:b"\nsha256 = "' + "0b" * 32 + '"\n',
+        'uri = "file:c"\n',
+        'sha256 = "' + "0c" * 32 + '"\n',
+        "more = 1\n",
+        "[sgx.trusted_files.more]\n",
+        "trusted_files = [",
+        "sgx.trusted_files = [\n",
+        "x = [\n",
+        "x = { y = [\n",
+        '"file:d",\n',
+        '"file:e"',
+        '{ uri = "file:f" },',
+        '{ uri = "file:g", sha256 = "' + "0d" * 32 + '" }\n',
+        "]\n",
+        "] }\n",
+        "# [",
+        "\n",
+        " ",
+        '"""',
+        "'''",
+        "\r\n",
+        "\\",
+        "x = 'file:h'\n",
+        "[other]\n",
+        "[sgx.other]\n",
+    )
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(PIECES, max_size=14).map("".join))
+@example('[[sgx.trusted_files]]\nuri = "file:a"\nsha256 = "' + "0a" * 32 + '"\nmore = 1\n')
+@example('x = [\ntrusted_files = [\n"file:d",\n]\n]\n')
+@example('[sgx]\ntrusted_files = ["file:d",]\n[[sgx.trusted_files]]\nuri = "file:a"\n')
+def test_a_text_that_imitates_a_list_is_read_as_the_library_reads_it(pieces: str) -> None:
+    text = f'libos.entrypoint = "/app"\nfs.mounts = []\n{pieces}'
+    try:
+        expected = tomllib.loads(text)
+    except ValueError:
+        with pytest.raises(FormatError):
+            load_manifest(text.encode())
+        return
+    assert load_manifest(text.encode()) == expected
+
+
+@settings(max_examples=5, deadline=None)
+@given(image=elf_images(), count=st.integers(15_000, 20_000), edmm=st.booleans())
+def test_a_manifest_of_thousands_of_files_is_measured_alike(image: bytes, count: int, *, edmm: bool) -> None:
+    entries = [{"uri": f"file:/app/{number:06}", "sha256": f"{number:064x}"} for number in range(count)]
+    value = {
+        "libos": {"entrypoint": "/app"},
+        "loader": {"entrypoint": {"uri": "file:/libos", "sha256": "00" * 32}},
+        "fs": {"mounts": []},
+        "sgx": {
+            "enclave_size": "32M",
+            "max_threads": 2,
+            "edmm_enable": edmm,
+            "trusted_files": entries,
+        },
+    }
+    measured = MeasuredManifest.of(value)
+    assert measured.data.decode() == tomli_w.dumps(value)
+    assert MeasuredManifest.parse(measured.data) == measured
+    assert measure(measured, image) == measure(measured.data, image) == plainly(measured.data, image)
 
 
 @given(st.dictionaries(st.sampled_from(("debug", "edmm_enable", "use_exinfo")), st.booleans()))
