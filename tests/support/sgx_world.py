@@ -186,6 +186,14 @@ def with_pck(world: World, issuer: Identity | None = None, **changes: Any) -> Wo
     return replace(world, platform=platform, evidence=enclave(platform).quote(bytes(64)))
 
 
+def with_configuration(world: World, **changes: bool) -> World:
+    """The same platform, set up in another way."""
+    extension = world.platform.sgx_extension
+    assert extension.configuration is not None
+    changed = replace(extension, configuration=replace(extension.configuration, **changes))
+    return with_pck(world, sgx_extension=changed.to_der())
+
+
 def with_pck_chain(world: World, *certificates: bytes) -> World:
     return with_quote(world, certification_data=encode_certificates(certificates) + b"\x00")
 

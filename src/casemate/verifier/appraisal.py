@@ -21,19 +21,20 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from casemate.formats.sgx.collateral import Collateral, EnclaveId, TcbInfoId, TcbStatus
+from casemate.formats.sgx.collateral import Collateral, EnclaveId, TcbInfoId
 from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote, Tee
 from casemate.formats.sgx.report import ReportBody
 from casemate.formats.sgx.td_report import TdReport
 from casemate.verifier.checklist import Checklist, Record
-from casemate.verifier.enclave import check_report
 from casemate.verifier.endorsements import Endorsements
+from casemate.verifier.grants import Grant
+from casemate.verifier.judge import Case, Judgement, judge_of
 from casemate.verifier.memory import Memory
 from casemate.verifier.platform import Platform
-from casemate.verifier.policy import AppraisalPolicy, Freshness
+from casemate.verifier.policy import Freshness, Policy
 from casemate.verifier.quoting_enclave import QuotingEnclave
-from casemate.verifier.requirements import Requirement, Stage, required
-from casemate.verifier.result import AttestationResult, Trail, Verdict
+from casemate.verifier.requirements import SETTLED, Requirement, Stage, required
+from casemate.verifier.result import AttestationResult, Granted, Trail, Verdict
 from casemate.verifier.roots import TrustRoots
 from casemate.verifier.signatures import raw_signed_by
 from casemate.verifier.tcb import Standing, stand
@@ -45,10 +46,6 @@ MOST_QUOTING_ENCLAVES: Final = 16
 _MOST_STANDINGS: Final = 64
 
 _QUOTE_CHECKS: Final = len(required(Tee.SGX, Stage.QUOTE))
-# Three checks of the policy do not depend on the evidence and are made once.
-_SETTLED_CHECKS: Final = 3
-_ENCLAVE_CHECKS: Final = len(required(Tee.SGX, Stage.POLICY)) - _SETTLED_CHECKS
-_TD_CHECKS: Final = len(required(Tee.TDX, Stage.POLICY)) - _SETTLED_CHECKS
 
 
 def appraise(
@@ -56,8 +53,9 @@ def appraise(
     *,
     endorsements: Collateral,
     trust_roots: TrustRoots,
-    policy: AppraisalPolicy,
+    policy: Policy,
     at: datetime,
+    report_data: bytes | None = None,
 ) -> AttestationResult:
     """Judge one quote at one instant; whoever has more of them keeps a :class:`Verifier`.
 
@@ -67,8 +65,9 @@ def appraise(
         trust_roots: The roots that are trusted.
         policy: What is accepted.
         at: The instant, with a time zone.
+        report_data: The 64 bytes that the evidence must bind; ``None`` for those of the policy.
     """
-    return Verifier(Endorsements.of(endorsements, trust_roots), policy).appraise(evidence, at)
+    return Verifier(Endorsements.of(endorsements, trust_roots), policy).appraise(evidence, at, report_data)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,19 +91,19 @@ class Verifier:
     def __init__(
         self,
         endorsements: Endorsements,
-        policy: AppraisalPolicy,
+        policy: Policy,
         *,
         platforms: Memory[_KnownPlatform] | None = None,
     ) -> None:
         self._endorsements = endorsements
         self._platforms = Memory(MOST_PLATFORMS) if platforms is None else platforms
-        self._policy = policy
-        self._accepted = policy.accepted_statuses - {TcbStatus.REVOKED}
-        self._settled = Checklist()
-        _check_policy(self._settled, policy)
-        _check_numbers(self._settled, endorsements, policy.freshness)
+        self._freshness = policy.strictest_freshness
+        self._judges = {tee: judge_of(policy, tee) for tee in Tee}
+        self._settled = {tee: _settle(policy, tee, endorsements, self._freshness) for tee in (*Tee, None)}
+        self._about = {tee: _check_tee(tee, endorsements) for tee in Tee}
+        self._suits = {tee: checks.has_made_all(len(SETTLED)) for tee, checks in self._settled.items()}
 
-    def under(self, policy: AppraisalPolicy) -> Verifier:
+    def under(self, policy: Policy) -> Verifier:
         """A verifier with another policy, which shares what this one remembers."""
         return Verifier(self._endorsements, policy, platforms=self._platforms)
 
@@ -120,15 +119,15 @@ class Verifier:
             report_data: The 64 bytes that the evidence must bind; ``None`` for those of the policy.
         """
         found = Findings()
-        self._judge(found, evidence, report_data)
+        self._judge(found, evidence, at, report_data)
         return self._conclude(found, at)
 
-    def _judge(self, found: Findings, evidence: bytes, report_data: bytes | None) -> None:
+    def _judge(self, found: Findings, evidence: bytes, at: datetime, report_data: bytes | None) -> None:
         """The steps, each of which needs what the one before has let pass."""
         quote = found.quote = _read_quote(found.of_quote, evidence)
         if quote is None:
             return
-        speaks = _check_tee(found.of_quote, quote, self._endorsements)
+        speaks = found.of_quote.take(self._about[quote.tee])
         known = self._platform(quote)
         found.platform = known.platform
         if known.platform.pck is None:
@@ -138,12 +137,9 @@ class Verifier:
             return
         report = found.report = quote.report
         if speaks:
-            standing = found.standing = self._standing(known, enclave, report)
-            if standing is not None and standing.status is not None:
-                _check_status(found.of_policy, standing, self._accepted)
-        policy = self._policy
-        check_report(
-            found.of_policy, report, policy, policy.report_data if report_data is None else report_data
+            found.standing = self._standing(known, enclave, report)
+        found.judgement = self._judges[quote.tee].judge(
+            Case(report, found.standing, known.platform.extension, at, report_data)
         )
 
     def _platform(self, quote: Quote) -> _KnownPlatform:
@@ -190,7 +186,8 @@ class Verifier:
         """The result: affirming only when every check of the procedure was made and has passed."""
         endorsements, platform, standing = self._endorsements, found.platform, found.standing
         validity = endorsements.validity if platform is None else platform.validity
-        freshness = self._policy.freshness
+        freshness = self._freshness
+        tee = None if found.quote is None else found.quote.tee
         genuine = (
             endorsements.complete
             and found.evidence_is_genuine
@@ -202,7 +199,7 @@ class Verifier:
             genuine
             and standing is not None
             and standing.complete
-            and self._settled.has_made_all(_SETTLED_CHECKS)
+            and self._suits[tee]
             and found.policy_is_met
         )
         return AttestationResult(
@@ -214,7 +211,8 @@ class Verifier:
             simulated=platform is not None and platform.anchor is not None and platform.anchor.simulated,
             earliest_expiration=validity.ends if validity.windows else None,
             evidence_digest=None if found.quote is None else hashlib.sha256(found.quote.signed).digest(),
-            checks=Trail((endorsements.records, self._settled.records), found, validity, at, freshness),
+            checks=Trail((endorsements.records, self._settled[tee].records), found, validity, at, freshness),
+            grants=Granted(found, validity, at, freshness),
         )
 
 
@@ -223,7 +221,7 @@ class Findings:
 
     Attributes:
         of_quote: The checks of the quote itself.
-        of_policy: The checks of what it says.
+        judgement: What the policy says of it; ``None`` where there is no report.
         quote: The quote; ``None`` unless it can be read.
         platform: Its platform; ``None`` unless the quote brings a certificate chain.
         quoting_enclave: Its quoting enclave; ``None`` unless the platform is trusted.
@@ -231,11 +229,11 @@ class Findings:
         standing: How its platform stands; ``None`` unless the endorsements speak of it.
     """
 
-    __slots__ = ("of_policy", "of_quote", "platform", "quote", "quoting_enclave", "report", "standing")
+    __slots__ = ("judgement", "of_quote", "platform", "quote", "quoting_enclave", "report", "standing")
 
     def __init__(self) -> None:
         self.of_quote = Checklist()
-        self.of_policy = Checklist()
+        self.judgement: Judgement | None = None
         self.quote: Quote | None = None
         self.platform: Platform | None = None
         self.quoting_enclave: QuotingEnclave | None = None
@@ -256,9 +254,7 @@ class Findings:
     @property
     def policy_is_met(self) -> bool:
         """Whether every check of what the evidence says was made and has passed."""
-        return self.of_policy.has_made_all(
-            _TD_CHECKS if isinstance(self.report, TdReport) else _ENCLAVE_CHECKS
-        )
+        return self.judgement is not None and self.judgement.met
 
     def records(self) -> Iterator[Record]:
         """Every check that was made."""
@@ -266,7 +262,12 @@ class Findings:
         for part in (self.platform, self.quoting_enclave, self.standing):
             if part is not None:
                 yield from part.records
-        yield from self.of_policy.records
+        if self.judgement is not None:
+            yield from self.judgement.records()
+
+    def grants(self) -> tuple[Grant, ...]:
+        """What the policy accepted that is refused otherwise."""
+        return () if self.judgement is None else self.judgement.grants()
 
 
 def _read_quote(checks: Checklist, evidence: bytes) -> Quote | None:
@@ -295,20 +296,22 @@ _INTEL = f"{INTEL_QE_VENDOR_ID.hex()} (Intel)"
 _CHAIN = f"{PCK_CHAIN} (certificate chain of the PCK)"
 
 
-def _check_tee(checks: Checklist, quote: Quote, endorsements: Endorsements) -> bool:
-    """4.1.2.4.9 and .14: TCB info and QE identity speak of the kind of enclave that the quote is about."""
+def _check_tee(tee: Tee, endorsements: Endorsements) -> Checklist:
+    """4.1.2.4.9 and .14: TCB info and QE identity speak of the kind of enclave that a quote is about."""
+    checks = Checklist()
     info, identity = endorsements.tcb_info, endorsements.qe_identity
     if info is None or identity is None:
-        return False
-    tee, quoting_enclave = _NAMES[quote.tee]
-    same_tee = checks.require(Requirement.TCB_INFO_ID, passed=info.id is tee, expected=tee, got=info.id)
-    same_enclave = checks.require(
+        checks.passed = False
+        return checks
+    subject, quoting_enclave = _NAMES[tee]
+    checks.require(Requirement.TCB_INFO_ID, passed=info.id is subject, expected=subject, got=info.id)
+    checks.require(
         Requirement.QE_IDENTITY_ID,
         passed=identity.id is quoting_enclave,
         expected=quoting_enclave,
         got=identity.id,
     )
-    return same_tee and same_enclave
+    return checks
 
 
 #: What TCB info and QE identity call the kinds of enclave.
@@ -324,27 +327,32 @@ def _check_signature(checks: Checklist, quote: Quote, key: EllipticCurvePublicKe
     )
 
 
-def _check_status(checks: Checklist, standing: Standing, accepted: frozenset[TcbStatus]) -> None:
-    """Whether the policy accepts the status. Revoked is never accepted."""
-    checks.require(
-        Requirement.TCB_STATUS,
-        passed=standing.status in accepted,
-        expected=lambda: " or ".join(sorted(word.value for word in accepted)) or _ACCEPTS_NONE,
-        got=lambda: f"{standing.status.value if standing.status else None} ({standing.in_words})",
-    )
+def _settle(policy: Policy, tee: Tee | None, endorsements: Endorsements, freshness: Freshness) -> Checklist:
+    """What depends on the policy and the endorsements alone; ``None``: for evidence that cannot be read."""
+    checks = Checklist()
+    _check_policy(checks, policy, tee)
+    _check_numbers(checks, endorsements, freshness)
+    return checks
 
 
-_ACCEPTS_NONE = "none (the policy accepts none)"
-
-
-def _check_policy(checks: Checklist, policy: AppraisalPolicy) -> None:
-    """A policy that names no enclave accepts none."""
+def _check_policy(checks: Checklist, policy: Policy, tee: Tee | None) -> None:
+    """A policy that names no enclave accepts none, and one that names no trust domain accepts none."""
+    named = [kind for kind in Tee if policy.names(kind) and not policy.excludes(kind)]
+    passed = bool(named) if tee is None else tee in named
     checks.require(
         Requirement.ENCLAVE_NAMED,
-        passed=policy.names_an_enclave,
-        expected="MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD",
-        got="one of them" if policy.names_an_enclave else "neither",
+        passed=passed,
+        expected=_IDENTITIES[tee if named else None],
+        got="one of them" if passed else f"only {_IDENTITIES[named[0]]}" if named else "neither",
     )
+
+
+#: What has to be named of each kind.
+_IDENTITIES: Final = {
+    Tee.SGX: "MRENCLAVE, or MRSIGNER with ISVPRODID",
+    Tee.TDX: "MRTD",
+    None: "MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD",
+}
 
 
 def _check_numbers(checks: Checklist, endorsements: Endorsements, freshness: Freshness) -> None:

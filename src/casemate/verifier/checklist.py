@@ -50,6 +50,13 @@ class Checklist:
             self.passed = False
         return passed
 
+    def take(self, made: Checklist) -> bool:
+        """Take over checks that were made before; gives back whether all of them have passed."""
+        self.records += made.records
+        if not made.passed:
+            self.passed = False
+        return made.passed
+
     def read(self, requirement: Requirement, parse: Callable[[bytes], _Value], data: bytes) -> _Value | None:
         """Record whether ``data`` can be read; gives what was read."""
         try:

@@ -45,6 +45,8 @@ class Requirement(Enum):
     """One check: its name, where it comes from, its stage, and the kinds of enclave that it concerns."""
 
     ENCLAVE_NAMED = ("policy names an enclave", "RFC 9334 section 8.5", Stage.POLICY, _BOTH)
+    #: Made only where a policy has alternatives.
+    ALTERNATIVES = ("policy: one of its alternatives", "policy", Stage.POLICY, ())
 
     QUOTE_FORMAT = ("quote format", "QVL 4.1.2.4.2", Stage.QUOTE, _BOTH)
     QE_VENDOR = ("quoting enclave vendor", "QVL 4.1.2.4.2", Stage.QUOTE, _BOTH)
@@ -228,6 +230,10 @@ class Requirement(Enum):
     TDX_MODULE_IDENTITY = ("TDX module: identity", "QVL 4.1.2.4.17.4.1", Stage.TDX_MODULE, _TDX)
     TDX_MODULE_LEVEL = ("TDX module: level", "QVL 4.1.2.4.17.4.1", Stage.STANDING, _TDX)
     TCB_STATUS = ("TCB status", "QVL 4.1.2.4.17 and policy", Stage.POLICY, _BOTH)
+    ADVISORIES = ("advisories of the TCB levels", "policy", Stage.POLICY, _BOTH)
+    DYNAMIC_PLATFORM = ("platform: packages may be added", "policy", Stage.POLICY, _BOTH)
+    CACHED_KEYS = ("platform: root keys that Intel keeps", "policy", Stage.POLICY, _BOTH)
+    SMT = ("platform: simultaneous multithreading", "policy", Stage.POLICY, _BOTH)
     TCB_NUMBER = ("TCB info: evaluation data number", "policy", Stage.POLICY, _BOTH)
     QE_NUMBER = ("QE identity: evaluation data number", "policy", Stage.POLICY, _BOTH)
     TCB_INFO_AGE = ("TCB info: age", "policy", Stage.TIME, _BOTH)
@@ -262,6 +268,10 @@ class Requirement(Enum):
     TD_SERVICE = ("trust domain: no service TD", "TDX, MRSERVICETD", Stage.POLICY, _TDX)
     MRTD = ("trust domain: MRTD", "policy", Stage.POLICY, _TDX)
     RTMRS = ("trust domain: RTMR0 to RTMR3", "policy", Stage.POLICY, _TDX)
+    MR_CONFIG_ID = ("trust domain: MRCONFIGID", "policy", Stage.POLICY, _TDX)
+    MR_OWNER = ("trust domain: MROWNER", "policy", Stage.POLICY, _TDX)
+    MR_OWNER_CONFIG = ("trust domain: MROWNERCONFIG", "policy", Stage.POLICY, _TDX)
+    TD_ATTRIBUTES = ("trust domain: ATTRIBUTES", "policy", Stage.POLICY, _TDX)
 
     REPORT_DATA = ("enclave: report data", "policy", Stage.POLICY, _BOTH)
 
@@ -292,3 +302,7 @@ def required(tee: Tee, *stages: Stage) -> frozenset[Requirement]:
     return frozenset(
         requirement for requirement in Requirement if tee in requirement.tees and requirement.stage in stages
     )
+
+
+#: The checks of a policy that depend on policy and endorsements alone, and are made once.
+SETTLED = frozenset({Requirement.ENCLAVE_NAMED, Requirement.TCB_NUMBER, Requirement.QE_NUMBER})

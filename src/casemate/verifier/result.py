@@ -13,6 +13,7 @@ from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner, ReportBody
 from casemate.formats.sgx.td_report import UNDER_DEBUG, MrTd, TdAttributes, TdReport
 from casemate.verifier.checklist import Record, in_words
+from casemate.verifier.grants import Grant
 from casemate.verifier.policy import Freshness
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.validity import Validity
@@ -106,6 +107,37 @@ class Recorded(Protocol):
     def records(self) -> Iterator[Record]:
         """Every check that was made."""
 
+    def grants(self) -> tuple[Grant, ...]:
+        """What the policy accepted that is refused otherwise."""
+
+
+class Granted(Sequence[Grant]):
+    """What the policy accepted that is refused otherwise, found out when it is read."""
+
+    __slots__ = ("_at", "_findings", "_freshness", "_grants", "_validity")
+
+    def __init__(self, findings: Recorded, validity: Validity, at: datetime, freshness: Freshness) -> None:
+        self._findings = findings
+        self._validity = validity
+        self._at = at
+        self._freshness = freshness
+        self._grants: tuple[Grant, ...] | None = None
+
+    def _found(self) -> tuple[Grant, ...]:
+        if self._grants is None:
+            self._grants = (*self._validity.grants(self._at, self._freshness), *self._findings.grants())
+        return self._grants
+
+    @overload
+    def __getitem__(self, index: int) -> Grant: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Grant, ...]: ...
+    def __getitem__(self, index: int | slice) -> Grant | tuple[Grant, ...]:
+        return self._found()[index]
+
+    def __len__(self) -> int:
+        return len(self._found())
+
 
 class Trail(Sequence[Check]):
     """The checks of an appraisal, in the order of :class:`Requirement`, put into words when they are read."""
@@ -178,6 +210,7 @@ class AttestationResult:
             quoting enclave, whatever is done to its signatures. Hashes of the whole quote are not: ECDSA
             signatures can be changed into another valid one. ``None`` when the evidence is not a quote.
         checks: Every check that was made, in the order of the procedure.
+        grants: What the policy accepted that is refused otherwise, each with its reason.
     """
 
     verdict: Verdict
@@ -189,6 +222,7 @@ class AttestationResult:
     earliest_expiration: datetime | None
     evidence_digest: bytes | None
     checks: Sequence[Check]
+    grants: Sequence[Grant] = ()
 
     @property
     def claims(self) -> Claims | TdClaims | None:
@@ -218,6 +252,14 @@ class AttestationResult:
             "simulated": self.simulated,
             "earliest_expiration": self.earliest_expiration.isoformat() if self.earliest_expiration else None,
             "evidence_digest": self.evidence_digest.hex() if self.evidence_digest else None,
+            "grants": [
+                {
+                    "what": grant.what,
+                    "reason": grant.reason,
+                    "until": grant.until.isoformat() if grant.until else None,
+                }
+                for grant in self.grants
+            ],
             "checks": [asdict(check) for check in self.checks],
         }
 
@@ -266,6 +308,10 @@ _REMEDIES = {
     Requirement.QE_IDENTITY_EXPIRY.title: _FETCH_AGAIN,
     Requirement.FMSPC.title: "The collateral is that of another kind of platform.",
     Requirement.TCB_STATUS.title: "Update the platform, or name the status in the policy.",
+    Requirement.ADVISORIES.title: (
+        "Update the platform, or name each advisory in the policy, with the reason why it does not concern "
+        "this workload."
+    ),
     Requirement.DEBUG.title: "The host can read this enclave; build it without debug.",
     Requirement.MRENCLAVE.title: "Another build: compare the bundles, or update the reference values.",
 }

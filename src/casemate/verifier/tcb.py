@@ -49,7 +49,7 @@ class Standing:
         status: The status; ``None`` when one of them reaches no level.
         advisory_ids: Intel's advisories for all their levels.
         level: The TCB level of the platform.
-        in_words: How each of them stands.
+        in_words: The status, and how each of them stands.
         records: Every check that was made.
         genuine: Whether the TDX module, where there is one, is the manufacturer's.
         complete: Whether every one of them reaches a level, and the module is genuine.
@@ -92,11 +92,12 @@ def stand(
         if domain is not None and module_level is not None and status is not TcbStatus.REVOKED:
             status = _relaunch(checks, domain, info, sgx_level.status, status, module_level, qe_level)
         status = None if status is None else converge(status, qe_level.status)
+    each = ", ".join(f"{name} {part.status.value}" for name, part in parts.items() if part)
     return Standing(
         status=status,
         advisory_ids=_advisories(level, qe_level, module_level),
         level=level,
-        in_words=", ".join(f"{name} {part.status.value}" for name, part in parts.items() if part),
+        in_words=f"{status.value if status else None} ({each})",
         records=tuple(checks.records),
         genuine=all(
             passed for requirement, passed, *_ in checks.records if requirement.stage is Stage.TDX_MODULE

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from casemate.verifier.checklist import Checklist, Record, moment
-from casemate.verifier.policy import Freshness
+from casemate.verifier.grants import UNEXPLAINED, Grant
+from casemate.verifier.policy import Exemption, Freshness
 from casemate.verifier.requirements import Requirement
 
 _NONE = timedelta(0)
@@ -91,8 +92,19 @@ class Validity:
                 )
         return checks.records
 
-    def graces(self, at: datetime) -> tuple[str, ...]:
-        """The documents that have ended, and hold at most by the grace of a policy."""
-        return tuple(
-            window.expiry.title.partition(":")[0] for window in self.windows if at - window.ends > _NONE
-        )
+    def grants(self, at: datetime, freshness: Freshness) -> list[Grant]:
+        """The documents that have ended and hold by the grace of the policy."""
+        grace, reason = freshness.expiry_grace, freshness.reason or UNEXPLAINED
+        return [
+            Grant.of(
+                f"{window.expiry.title.partition(':')[0]} that ended at {moment(window.ends)}",
+                Exemption(reason=reason, until=_later(window.ends, grace)),
+            )
+            for window in self.windows
+            if _NONE < at - window.ends <= grace
+        ]
+
+
+def _later(end: datetime, grace: timedelta) -> datetime | None:
+    """When a grace is over; ``None`` where that is after the last year that there is."""
+    return end + grace if grace < _LAST - end else None

@@ -100,6 +100,7 @@ def test_the_document_carries_every_check(files: list[str], capsys: pytest.Captu
         },
         "simulated": True,
         "earliest_expiration": "2026-12-20T12:00:00+00:00",
+        "grants": [],
     }
 
 

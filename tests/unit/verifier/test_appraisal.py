@@ -35,6 +35,7 @@ from tests.support.sgx_world import (
     with_attestation_key,
     with_authority_of_crl,
     with_collateral,
+    with_configuration,
     with_crl_chain,
     with_enclave,
     with_flags,
@@ -74,7 +75,7 @@ from casemate.formats.sgx.report import (
 )
 from casemate.simulator.endorsements import ADVISORY, Revocation
 from casemate.simulator.pki import PCK_NAME, TCB_SIGNING_NAME, PckAuthority
-from casemate.verifier.policy import AppraisalPolicy, Freshness
+from casemate.verifier.policy import AcceptedStatus, AppraisalPolicy, Freshness
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.result import Check, Verdict, require_affirming
 from casemate.verifier.roots import TrustRoots
@@ -394,6 +395,22 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
     Requirement.TCB_STATUS: (
         lambda w: with_standing(w, platform=TcbStatus.OUT_OF_DATE),
         "UpToDate, got OutOfDate (platform OutOfDate, quoting enclave UpToDate)",
+    ),
+    Requirement.ADVISORIES: (
+        lambda w: with_policy(
+            with_standing(w, platform=TcbStatus.OUT_OF_DATE),
+            statuses=(AcceptedStatus(status=TcbStatus.OUT_OF_DATE, reason="until Sunday"),),
+        ),
+        f"those that the policy accepts, got {ADVISORY} (not accepted)",
+    ),
+    Requirement.DYNAMIC_PLATFORM: (lambda w: with_policy(w, allow_dynamic_platform=False), "no, got yes"),
+    Requirement.CACHED_KEYS: (
+        lambda w: with_policy(with_configuration(w, cached_keys=True), allow_cached_keys=False),
+        "no, got yes",
+    ),
+    Requirement.SMT: (
+        lambda w: with_policy(with_configuration(w, smt_enabled=True), allow_smt=False),
+        "no, got yes",
     ),
     Requirement.INIT: (lambda w: with_flags(w, MODE64BIT), "1, got 0"),
     Requirement.DEBUG: (lambda w: with_flags(w, INIT | DEBUG | MODE64BIT), "0, got 1"),

@@ -56,6 +56,9 @@ class TcbStatus(Enum):
     TD_RELAUNCH_ADVISED = "TDRelaunchAdvised"
     TD_RELAUNCH_ADVISED_CONFIGURATION_NEEDED = "TDRelaunchAdvisedConfigurationNeeded"
 
+    # As for Tee: members are looked up where every quote is judged.
+    __hash__ = object.__hash__
+
 
 #: What a level of a platform may be: all that TCB info can say.
 PLATFORM_STATUSES: Final = (
