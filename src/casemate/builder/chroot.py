@@ -17,10 +17,11 @@ MAX_LINKS = 40
 
 
 def resolve(path: str, *, chroot: str) -> str:
-    """``path``, which begins at the root of the tree, without links; it need not exist.
+    """``path``, which begins at the root of the tree, without links; the last part need not exist.
 
     Raises:
-        OSError: ``ELOOP`` for links that lead back or are too many, ``ENOTDIR`` for a path through a file.
+        OSError: ``ELOOP`` for links that lead back or are too many, ``ENOTDIR`` for a path through a file,
+            ``ENOENT`` for one through nothing.
     """
     links = 0
     inner: list[str] = []
@@ -40,8 +41,9 @@ def resolve(path: str, *, chroot: str) -> str:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                 inner.pop()
                 parts += reversed(outer.readlink().parts)
-            elif parts and os.path.lexists(outer) and not outer.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            elif parts and not outer.is_dir():
+                number = errno.ENOTDIR if os.path.lexists(outer) else errno.ENOENT
+                raise OSError(number, os.strerror(number), path)
     return "/" + "/".join(inner)
 
 
