@@ -58,10 +58,12 @@ def to_name(kind: str, text: str) -> DocumentName:
         FormatError: The row was not made here.
     """
     try:
-        key = tuple(json.loads(text))
-    except (ValueError, RecursionError, TypeError) as error:
-        raise FormatError("name of a document", expected="a list in JSON", got=ascii(text)[:200]) from error
-    return parse_name(kind, key)
+        key = json.loads(text)
+    except (ValueError, RecursionError):
+        key = None
+    if not isinstance(key, list) or not all(isinstance(part, str) for part in key):
+        raise FormatError("name of a document", expected="a list of text in JSON", got=ascii(text)[:200])
+    return parse_name(kind, tuple(key))
 
 
 def from_entry(entry: Entry) -> tuple[Column, ...]:

@@ -71,7 +71,10 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "got"),
     [
-        ("UPDATE collateral_document SET name = 'x'", "name of a document: expected a list in JSON, got 'x'"),
+        (
+            "UPDATE collateral_document SET name = 'x'",
+            "name of a document: expected a list of text in JSON, got 'x'",
+        ),
         (
             "UPDATE collateral_document SET kind = 'x', name = '[]'",
             "name of a document: expected a kind and its key, got ('x',)",
