@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -48,8 +48,16 @@ class Recent(Generic[_Key, _Value]):
         self._values[key] = value
         self._values.move_to_end(key)
         if len(self._values) > self._limit:
-            self._values.popitem(last=False)
+            self.forget_oldest()
         return value
+
+    def values(self) -> Iterable[_Value]:
+        """All of them."""
+        return self._values.values()
+
+    def forget_oldest(self) -> None:
+        """Forget the value that was used the longest ago."""
+        self._values.popitem(last=False)
 
 
 def read_bounded(path: str) -> bytes:

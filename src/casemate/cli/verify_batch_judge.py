@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from typing import Annotated, Final
 
 import msgspec
 
+from casemate.cli.verify_batch_collateral import CollateralSet, propose
 from casemate.cli.verify_batch_files import Digests, NeighbouringCertificates, Recent, read_bounded
 from casemate.errors import CasemateError, FormatError
 from casemate.formats.one_line import one_line
-from casemate.formats.sgx.collateral import Collateral
-from casemate.formats.sgx.collateral_files import ENCLAVE_IDENTITY, TCB_INFO, SignedDocument, crl_in
-from casemate.verifier.appraisal import Verifier
 from casemate.verifier.checklist import MAX_TEXT
-from casemate.verifier.endorsements import Endorsements
-from casemate.verifier.issuers import IssuerChain, Issuers, at_instant
-from casemate.verifier.memory import Memory
-from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.issuers import Issuers
 from casemate.verifier.requirements import GENUINENESS, Requirement, Stage
 from casemate.verifier.result import AttestationResult
 from casemate.verifier.roots import TrustRoots
 
 #: Bytes of a line. Five paths of the longest kind that Linux has fit.
 MAX_LINE_SIZE: Final = 32_768
-#: Sets of collateral that a judge remembers, verified, and platforms under each of them.
+#: Sets of collateral that a judge remembers, verified, each of about 60 KiB.
 _MOST_SETS: Final = 256
-_MOST_PLATFORMS: Final = 256
+#: Platforms that it remembers under all of them together, each of about 10 KiB, before it forgets the set
+#: that was used the longest ago.
+_MOST_PLATFORMS: Final = 8192
 #: What is refused of a line that cannot be judged at all.
 _INPUT: Final = "input"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -118,7 +115,7 @@ class Judge:
         self._issuers = Issuers(terms.certificates or ())
         self._digests = Digests()
         self._neighbours = NeighbouringCertificates()
-        self._sets: Recent[tuple[bytes, ...], _CollateralSet] = Recent(_MOST_SETS)
+        self._sets: Recent[tuple[bytes, ...], CollateralSet] = Recent(_MOST_SETS)
 
     def judge(self, text: bytes) -> bytes:
         """The result of a line, as a line."""
@@ -146,94 +143,20 @@ class Judge:
         places = [f"{folder}/{path}" for folder in self._terms.folders]
         return next((place for place in places[:-1] if os.path.lexists(place)), places[-1])
 
-    def _set(self, paths: list[str]) -> _CollateralSet:
+    def _set(self, paths: Sequence[str]) -> CollateralSet:
         """The collateral that these files hold now."""
         looks_around = self._terms.certificates is None and len(paths) > 1
         beside = {der: None for path in paths for der in self._neighbours.of(path)} if looks_around else {}
-        key = (*(self._digests.of(path) for path in paths), *beside)
-        known = self._sets.get(key)
+        known = self._sets.get((*(self._digests.of(path) for path in paths), *beside))
         if known is None:
             contents = [read_bounded(path) for path in paths]
-            proposal = (
-                _Proposal(collateral=Collateral.parse_json(*contents), chains={})
-                if len(paths) == 1
-                else _propose(contents, self._issuers.and_also(beside))
-            )
-            known = self._sets.keep(key, _CollateralSet(self._terms.roots, proposal))
+            # Of what was read: a file may have been renewed a moment ago.
+            key = (*(hashlib.sha256(content).digest() for content in contents), *beside)
+            known = CollateralSet(propose(contents, self._issuers.and_also(beside)), self._terms.roots)
+            self._sets.keep(key, known)
+            while sum(kept.platforms for kept in self._sets.values()) > _MOST_PLATFORMS:
+                self._sets.forget_oldest()
         return known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Proposal:
-    """Collateral whose chains depend on the instant.
-
-    Attributes:
-        collateral: All of it, with no chains where there are candidates.
-        chains: Candidates, by the field of the collateral.
-    """
-
-    collateral: Collateral
-    chains: Mapping[str, tuple[IssuerChain, ...]]
-
-
-class _CollateralSet:
-    """One set of collateral, verified with the chains that fit the instant."""
-
-    __slots__ = ("_proposal", "_roots", "_verifiers")
-
-    def __init__(self, roots: TrustRoots, proposal: _Proposal) -> None:
-        self._roots = roots
-        self._proposal = proposal
-        self._verifiers: dict[tuple[bytes, ...], Verifier] = {}
-
-    def verifier(self, at: datetime) -> Verifier:
-        """The verifier under this collateral; there are as many as there are ways to choose chains."""
-        fields = self._proposal.chains
-        chosen = tuple([at_instant(chains, at) for chains in fields.values()])
-        known = self._verifiers.get(chosen)
-        if known is None:
-            collateral = replace(self._proposal.collateral, **dict(zip(fields, chosen, strict=True)))
-            endorsements = Endorsements.of(collateral, self._roots)
-            known = Verifier(endorsements, AppraisalPolicy(), platforms=Memory(_MOST_PLATFORMS))
-            self._verifiers[chosen] = known
-        return known
-
-
-def _propose(contents: Sequence[bytes], issuers: Issuers) -> _Proposal:
-    """Collateral in four files, and the chains under which it may stand.
-
-    Raises:
-        FormatError: A document is not what Intel's service answers.
-    """
-    tcb_info = _document(contents[0], TCB_INFO, Requirement.TCB_INFO_FORMAT)
-    identity = _document(contents[1], ENCLAVE_IDENTITY, Requirement.QE_IDENTITY_FORMAT)
-    pck_crl = crl_in(contents[3])
-    issuers = issuers.and_also((*tcb_info.certificates, *identity.certificates))
-    return _Proposal(
-        collateral=Collateral(
-            pck_crl_issuer_chain=b"",
-            root_ca_crl=crl_in(contents[2]),
-            pck_crl=pck_crl,
-            tcb_info_issuer_chain=b"",
-            tcb_info=tcb_info.document,
-            tcb_info_signature=tcb_info.signature,
-            qe_identity_issuer_chain=b"",
-            qe_identity=identity.document,
-            qe_identity_signature=identity.signature,
-        ),
-        chains={
-            "pck_crl_issuer_chain": issuers.of_crl(pck_crl),
-            "tcb_info_issuer_chain": issuers.of_document(tcb_info.document, tcb_info.signature),
-            "qe_identity_issuer_chain": issuers.of_document(identity.document, identity.signature),
-        },
-    )
-
-
-def _document(data: bytes, member: str, step: Requirement) -> SignedDocument:
-    try:
-        return SignedDocument.parse(data, member)
-    except FormatError as error:
-        raise FormatError(step.title, expected="what its format allows", got=str(error)) from error
 
 
 def read_line(text: bytes) -> Line:
@@ -248,6 +171,8 @@ def read_line(text: bytes) -> Line:
         reason = str(error)
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        from difflib import get_close_matches
+
         for name in members.keys() - _MEMBERS:
             nearly = get_close_matches(name.lower(), _MEMBERS, n=1, cutoff=0.8)
             if nearly:

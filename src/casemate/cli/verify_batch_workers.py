@@ -24,7 +24,7 @@ from casemate.errors import ToolchainError
 #: Lines that are held at once: waiting, being judged, or judged before one that comes before them.
 MOST_AT_ONCE: Final = 4096
 #: Lines that a process is given at once.
-_PORTION: Final = 64
+_PORTION: Final = 128
 #: Sets of collateral of which is remembered which process has verified them.
 _MOST_OWNED: Final = 4096
 

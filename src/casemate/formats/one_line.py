@@ -17,4 +17,6 @@ def one_line(text: str, limit: int) -> str:
         limit: Characters of the result, at least 1.
     """
     kept = text if len(text) <= limit else text[: limit - 1] + _CUT
+    if kept.isprintable():
+        return kept
     return "".join(letter if letter.isprintable() else _REPLACEMENT for letter in kept)
