@@ -10,7 +10,8 @@ from typing import Final
 import dcap_qvl
 from tests.differential.cases import MRENCLAVE, Case, good_cases
 
-from casemate.formats.sgx.collateral import TcbStatus
+from casemate.errors import FormatError
+from casemate.formats.sgx.collateral import EnclaveIdentity, TcbStatus
 from casemate.simulator.trust_domain import TD_REPORT_10
 from casemate.verifier.appraisal import Verifier
 from casemate.verifier.endorsements import Endorsements
@@ -119,7 +120,7 @@ RULES: Final[Mapping[str, Rule]] = {
         policy="trust domain: no exceptions that the host injects",
     ),
     "migratable trust domain": Rule(
-        message="MIGRATABLE|Migratable",
+        message="TD migration is enabled",
         why="genuine, and may be elsewhere soon",
         policy="trust domain: not migratable",
     ),
@@ -140,6 +141,10 @@ RULES: Final[Mapping[str, Rule]] = {
         message=r"CrlExpired \{ time: UnixTime\((\d+)\), next_update: UnixTime\(\1\) \}",
         why="nextUpdate is the last second that counts, as in Intel's library",
     ),
+    "TDX module as it is now": Rule(
+        message=r"Failed to evaluate the current TDX TCB \(TEE_TCB_SVN2\)",
+        why="Intel's library asks for it only when the module that started the trust domain is out of date",
+    ),
     "PCESVN above 32767": Rule(
         message="PceSvn length mismatch",
         why="DER puts a zero before it; it is a number of 16 bits",
@@ -153,3 +158,15 @@ def rule_for(ours: Opinion, there: Opinion) -> str | None:
         if re.search(rule.message, there.reasons[0]) and (rule.policy is None or rule.policy in ours.reasons):
             return name
     return None
+
+
+def levels_are_out_of_order(case: Case) -> bool:
+    """Whether the levels of the quoting enclave do not fall, as Intel's do.
+
+    The highest level that is reached counts, as in Intel's library; dcap-qvl takes the first.
+    """
+    try:
+        levels = [level.isvsvn for level in EnclaveIdentity.parse(case.collateral.qe_identity).levels]
+    except FormatError:
+        return False
+    return levels != sorted(levels, reverse=True)

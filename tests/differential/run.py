@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from os import cpu_count
@@ -21,9 +21,28 @@ from typing import Final
 
 from tests.differential.cases import Case, good_cases
 from tests.differential.changes import changed
-from tests.differential.judges import Ours, rule_for, theirs
+from tests.differential.judges import Ours, levels_are_out_of_order, rule_for, theirs
 
 _CHUNK: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A case that no rule explains: what happened, and what it was, without any key."""
+
+    what: str
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, what: str, case: Case) -> Violation:
+        """What happened to a case."""
+        files = {
+            "quote.bin": case.quote,
+            "collateral.json": case.collateral.to_json(),
+            "root.pem": case.platform.root_certificate,
+            "at": case.at.isoformat().encode(),
+        }
+        return cls(what, files)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,13 +53,13 @@ class Tally:
         outcomes: How many were accepted or refused by whom.
         rules: How often each rule was needed, for what we accept and dcap-qvl refuses.
         stricter: Of what we refuse and dcap-qvl accepts, how often for which first reason.
-        violations: Cases that no rule explains: what happened, and the case.
+        violations: Cases that no rule explains.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
     stricter: Counter[str] = field(default_factory=Counter)
-    violations: list[tuple[str, Case]] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """Take in another one."""
@@ -63,7 +82,7 @@ def _judge_one(tally: Tally, ours: Ours, seed: int) -> None:
     try:
         here = ours.judge(case)
     except Exception as error:  # noqa: BLE001  # whatever escapes is what is looked for
-        tally.violations.append((f"{seed} {name}: {error!r} escaped", case))
+        tally.violations.append(Violation.of(f"{seed} {name}: {error!r} escaped", case))
         return
     there = theirs(case)
     match here.status, there.status:
@@ -77,25 +96,27 @@ def _judge_one(tally: Tally, ours: Ours, seed: int) -> None:
             rule = rule_for(here, there)
             if rule is None:
                 what = f"{seed} {name}: accepted here, refused there: {there.reasons[0]}"
-                tally.violations.append((what, case))
+                tally.violations.append(Violation.of(what, case))
             else:
                 tally.rules[rule] += 1
         case _:
             tally.outcomes["both accept"] += 1
-            if (here.status, here.advisories) != (there.status, there.advisories):
+            if (here.status, here.advisories) == (there.status, there.advisories):
+                return
+            if levels_are_out_of_order(case):
+                tally.rules["levels out of order"] += 1
+            else:
                 what = f"{here.status} {here.advisories} here, {there.status} {there.advisories} there"
-                tally.violations.append((f"{seed} {name}: {what}", case))
+                tally.violations.append(Violation.of(f"{seed} {name}: {what}", case))
 
 
-def _keep(folder: Path, cases: list[Case]) -> None:
+def _keep(folder: Path, violations: Sequence[Violation]) -> None:
     """Write cases down, so that they can become vectors."""
-    for number, case in enumerate(cases):
+    for number, violation in enumerate(violations):
         place = folder / str(number)
         place.mkdir(parents=True, exist_ok=True)
-        (place / "quote.bin").write_bytes(case.quote)
-        (place / "collateral.json").write_bytes(case.collateral.to_json())
-        (place / "root.pem").write_bytes(case.platform.root_certificate)
-        (place / "at").write_text(case.at.isoformat())
+        for name, data in violation.files.items():
+            (place / name).write_bytes(data)
 
 
 def _in_chunks(cases: int, first: int) -> Iterator[tuple[int, int]]:
@@ -124,13 +145,13 @@ def main() -> int:
                 sys.stderr.write(f"\r{done} of {options.cases} cases")
     sys.stderr.write(f" in {time.monotonic() - start:.0f} s\n")
     if options.keep is not None:
-        _keep(options.keep, [case for _, case in total.violations])
+        _keep(options.keep, total.violations)
     summary = {
         "cases": options.cases,
         "outcomes": dict(total.outcomes),
         "rules": dict(total.rules),
         "stricter": dict(total.stricter),
-        "violations": [what for what, _ in total.violations[:50]],
+        "violations": [violation.what for violation in total.violations[:50]],
     }
     sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     return 1 if total.violations else 0

@@ -15,7 +15,7 @@ CASES = 1500
 
 def test_no_changed_case_is_accepted_without_a_rule_that_says_why() -> None:
     tally = judge(0, CASES)
-    assert [what for what, _ in tally.violations] == []
+    assert [violation.what for violation in tally.violations] == []
     assert sum(tally.outcomes.values()) == CASES
     assert min(tally.outcomes.values()) > 0
     assert tally.outcomes["both accept"] > CASES / 20
@@ -39,7 +39,7 @@ def test_good_evidence_is_accepted_by_both() -> None:
 def test_a_verifier_that_accepts_everything_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Ours, "judge", lambda _self, _case: Opinion(status="UpToDate"))
     tally = judge(0, 60)
-    assert any("accepted here, refused there" in what for what, _ in tally.violations)
+    assert any("accepted here, refused there" in violation.what for violation in tally.violations)
 
 
 def test_a_verifier_from_which_an_error_escapes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_a_verifier_from_which_an_error_escapes_is_found_out(monkeypatch: pytest
         raise KeyError("tcbLevels")
 
     monkeypatch.setattr(Ours, "judge", escape)
-    assert judge(0, 1).violations[0][0].endswith("KeyError('tcbLevels') escaped")
+    assert judge(0, 1).violations[0].what.endswith("KeyError('tcbLevels') escaped")
 
 
 @pytest.mark.parametrize("name", RULES)
