@@ -8,6 +8,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 from tests.support.postgresql import PASSWORD, PostgreSql
@@ -128,6 +129,17 @@ def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
         "URL of the database: expected postgresql://USER:PASSWORD@HOST/DATABASE, got something else"
     )
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_password_may_be_in_a_file(postgresql: PostgreSql, tmp_path: Path) -> None:
+    passwords = tmp_path / "pgpass"
+    passwords.write_text(f"*:*:*:*:{PASSWORD}\n")
+    passwords.chmod(0o600)
+    url = postgresql.new_database().replace(f":{quote(PASSWORD, safe='')}@", "@")
+    assert PASSWORD not in unquote(url)
+    store = open_postgres_store(f"{url}?passfile={quote(str(passwords), safe='')}")
+    assert store.revision() == 1
+    store.close()
 
 
 def test_a_user_who_may_not_create_tables_is_told_so(postgresql: PostgreSql) -> None:
