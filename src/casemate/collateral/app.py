@@ -165,8 +165,8 @@ class CollateralApp:
             _log.exception("%s %s", scope["method"], ascii(scope["path"][:300]))
             response = _refusal(_internal())
         prepared = _prepare(label, response)
-        if response.until and scope["method"] == "GET" and len(present) < self._limits.hot:
-            present[scope["path"], scope["query_string"]] = prepared
+        if response.until and scope["method"] == "GET":
+            self._keep(present, (scope["path"], scope["query_string"]), prepared)
         status, headers, body = response.status, prepared.headers, prepared.body
         if known is not None and prepared.etag and _is_among(prepared.etag, known):
             status, headers, body = 304, prepared.unchanged, {"type": "http.response.body", "body": b""}
@@ -179,6 +179,15 @@ class CollateralApp:
             }
         )
         await send(body)
+
+    def _keep(
+        self, present: dict[tuple[str, bytes], Prepared], key: tuple[str, bytes], prepared: Prepared
+    ) -> None:
+        """Keep a copy; whoever asks for the same in ever new spellings takes the place of nobody for long."""
+        if len(present) >= self._limits.hot:
+            self._hot.clear()
+            return
+        present[key] = prepared
 
     async def _respond(self, route: Route | None, scope: _Message, receive: _Receive) -> Response:
         # A HEAD request is answered like a GET; the server leaves the body out.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from casemate.collateral.admission import admit_platform, trust_of
 from casemate.collateral.documents import Documents, Flights, Mode, Surroundings, refusal_of
@@ -32,8 +32,11 @@ from casemate.collateral.store import (
 )
 from casemate.collateral.upstream import PckAnswer, PckQuery, UpstreamError, UpstreamProblem
 from casemate.errors import RefusedError
+from casemate.verifier.vouching import vouch_for_pck_certificate
 
 _log = logging.getLogger(__name__)
+#: Certificates younger than this are not asked for again because a platform was updated.
+_RECENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,28 @@ class Platforms:
                     hint="register it with POST platforms (PCKIDRetrievalTool does)",
                 )
             platform = self.fetch(query)
-        elif self._mode is Mode.LAZY and _is_chosen_upstream(platform) and not _known(platform, query.tcb):
-            platform = self.fetch(query)
-        return Chosen(platform=platform, certificate=self._choose(platform, query.tcb))
+        elif self._mode is Mode.LAZY and _known(platform, query.tcb) is None:
+            platform = self._at_new_tcb(platform, query)
+        certificate = self._choose(platform, query.tcb)
+        self._require_valid(platform, certificate)
+        return Chosen(platform=platform, certificate=certificate)
+
+    def _at_new_tcb(self, platform: Platform, query: PckQuery) -> Platform:
+        """The platform after an update of its own: Intel may have certificates that it had not before."""
+        if _is_chosen_upstream(platform):
+            return self.fetch(query)
+        if self._around.clock() - platform.fetched_at < _RECENT:
+            return platform
+        known = replace(
+            query,
+            encrypted_ppid=query.encrypted_ppid or platform.encrypted_ppid,
+            manifest=query.manifest or platform.manifest,
+        )
+        try:
+            return self.fetch(known)
+        except CollateralRefusedError as error:
+            _log.warning("platform %s: certificates not renewed: %s", _short(query.id), error)
+            return platform
 
     def fetch(self, query: PckQuery, *, insist: bool = False) -> Platform:
         """Ask the upstream service for a platform's certificates, vouch, keep.
@@ -206,6 +228,17 @@ class Platforms:
         if known is None:
             self._around.store.add_tcb(platform.id, tcb)
         return certificate
+
+    def _require_valid(self, platform: Platform, certificate: PckCertificate) -> None:
+        """Certificates last for years, and platforms longer."""
+        around = self._around
+        trust = trust_of(around.store, around.roots, around.clock())
+        try:
+            vouch_for_pck_certificate(certificate.pem, platform.issuer_chain, trust)
+        except RefusedError as error:
+            refusal = CollateralRefusedError.from_error(Problem.NO_DATA, error)
+            refusal.hint = "fetch the certificates of this family again: refresh with type=certs"
+            raise refusal from error
 
     def _levels(self, platform: Platform) -> tuple[tuple[int, ...], ...]:
         """The TCB levels of the family: those just out where they are at hand, else the standard ones."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-import msgspec
-
 from casemate.collateral.store import PckCertificate, RawTcb
-from casemate.formats.sgx.collateral import TcbInfo
+from casemate.formats.sgx.collateral import TcbInfo, parse_signed
 
 #: 16 security versions of components, and that of the provisioning certification enclave.
 Svns: TypeAlias = tuple[int, ...]
@@ -52,11 +50,7 @@ def svns_of(tcbm: str) -> Svns:
     return (*data[:16], int.from_bytes(data[16:18], "little"))
 
 
-class _TcbInfoDocument(msgspec.Struct, frozen=True):
-    tcb_info: msgspec.Raw = msgspec.field(name="tcbInfo")
-
-
 def levels_of(body: bytes) -> tuple[Svns, ...]:
     """The TCB levels in a TCB info of SGX that was vouched for."""
-    info = TcbInfo.parse(bytes(msgspec.json.decode(body, type=_TcbInfoDocument).tcb_info))
+    info = TcbInfo.parse(parse_signed(body, "tcbInfo")[0])
     return tuple((*level.sgx_components, level.pce_svn) for level in info.levels)

@@ -33,13 +33,14 @@ class Watch:
         self._seen: int | None = None
 
     def look(self) -> None:
-        """Look once."""
-        try:
-            revision: int | None = self._store.revision()
-        except ServiceError:
-            # Nobody knows what has changed; and requests shall find out that the store is gone.
-            revision = None
-        if revision is None or revision != self._seen:
+        """Look once.
+
+        Raises:
+            ServiceError: The store cannot be used. Copies stay: what is in them was vouched for and has not
+                ended, and without the store there is nothing else.
+        """
+        revision = self._store.revision()
+        if revision != self._seen:
             self._changed()
         self._seen = revision
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
@@ -19,7 +19,8 @@ import msgspec
 from casemate.errors import FormatError, RefusedError
 from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import encode_certificates, parse_certificates
-from casemate.formats.sgx.collateral import EnclaveIdentity, TcbInfo
+from casemate.formats.sgx import intel_json
+from casemate.formats.sgx.collateral import EnclaveIdentity, TcbInfo, parse_signed
 from casemate.formats.sgx.pck import PckExtension
 from casemate.verifier.chains import (
     CRL_CHAIN,
@@ -37,7 +38,6 @@ from casemate.verifier.signatures import point_key, raw_signed_by, signed_by
 
 #: Version of Intel's API -> version of the TCB info that it gives.
 _TCB_INFO_VERSIONS = {3: 2, 4: 3}
-_SignatureText = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{128}\Z")]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 _Value = TypeVar("_Value")
 
@@ -115,9 +115,8 @@ def vouch_for_tcb_info(
         RefusedError: The first reason why it is not vouched for.
     """
     what = "TCB info"
-    signed = _decode(body, _SignedTcbInfo, what)
-    begins, ends = _signed(signed.tcb_info, signed.signature, issuer_chain, TCB_CHAIN, trust, what=what)
-    info = _read(TcbInfo.parse, bytes(signed.tcb_info), what)
+    document, begins, ends = _signed(body, "tcbInfo", issuer_chain, TCB_CHAIN, trust, what=what)
+    info = _read(TcbInfo.parse, document, what)
     _require(what, "version", str(_TCB_INFO_VERSIONS[api_version]), str(info.version))
     _require(what, "id", tee, info.id.value)
     _require(what, "FMSPC", fmspc.lower(), info.fmspc.hex())
@@ -142,11 +141,8 @@ def vouch_for_identity(
         RefusedError: The first reason why it is not vouched for.
     """
     what = "enclave identity"
-    signed = _decode(body, _SignedIdentity, what)
-    begins, ends = _signed(
-        signed.enclave_identity, signed.signature, issuer_chain, QE_CHAIN, trust, what=what
-    )
-    identity = _read(EnclaveIdentity.parse, bytes(signed.enclave_identity), what)
+    document, begins, ends = _signed(body, "enclaveIdentity", issuer_chain, QE_CHAIN, trust, what=what)
+    identity = _read(EnclaveIdentity.parse, document, what)
     _require(what, "id", role, identity.id.value)
     _require_number(what, number, identity.tcb_evaluation_data_number)
     window = (max(begins, identity.issue_date), min(ends, identity.next_update))
@@ -166,14 +162,14 @@ def vouch_for_evaluation_numbers(body: bytes, issuer_chain: bytes, trust: Trust,
         RefusedError: The first reason why it is not vouched for.
     """
     what = "TCB evaluation data numbers"
-    signed = _decode(body, _SignedNumbers, what)
-    begins, ends = _signed(signed.numbers, signed.signature, issuer_chain, TCB_CHAIN, trust, what=what)
-    numbers = _decode(bytes(signed.numbers), _Numbers, what)
+    document, begins, ends = _signed(
+        body, "tcbEvaluationDataNumbers", issuer_chain, TCB_CHAIN, trust, what=what
+    )
+    numbers, issued, next_update = _read(_read_numbers, document, what)
     _require(what, "version", "1", str(numbers.version))
     _require(what, "id", tee, numbers.id)
     highest = max((one.tcb_evaluation_data_number for one in numbers.tcb_eval_numbers), default=0)
-    window = (max(begins, _date(numbers.issue_date, what)), min(ends, _date(numbers.next_update, what)))
-    return _in_time(what, *window, trust, highest)
+    return _in_time(what, max(begins, issued), min(ends, next_update), trust, highest)
 
 
 def vouch_for_pck_crl(crl: bytes, issuer_chain: bytes, trust: Trust, *, authority: str) -> Vouched:
@@ -240,28 +236,13 @@ def vouch_for_pck_certificate(pem: bytes, issuer_chain: bytes, trust: Trust) -> 
     extension = chain[0].sgx_extension
     if extension is None:
         raise RefusedError(f"{what}, SGX extension", expected="one", got="none")
-    begins, ends = _window(chain)
+    vouched = _in_time(what, *_window(chain), trust)
     return VouchedPck(
-        begins=begins,
-        ends=ends,
+        begins=vouched.begins,
+        ends=vouched.ends,
         extension=_read(PckExtension.parse, extension, what),
         authority=chain[1].common_name.removeprefix("Intel SGX PCK ").removesuffix(" CA").lower(),
     )
-
-
-class _SignedTcbInfo(msgspec.Struct, frozen=True):
-    tcb_info: msgspec.Raw = msgspec.field(name="tcbInfo")
-    signature: _SignatureText
-
-
-class _SignedIdentity(msgspec.Struct, frozen=True):
-    enclave_identity: msgspec.Raw = msgspec.field(name="enclaveIdentity")
-    signature: _SignatureText
-
-
-class _SignedNumbers(msgspec.Struct, frozen=True):
-    numbers: msgspec.Raw = msgspec.field(name="tcbEvaluationDataNumbers")
-    signature: _SignatureText
 
 
 class _OneNumber(msgspec.Struct, frozen=True, rename="camel"):
@@ -276,11 +257,13 @@ class _Numbers(msgspec.Struct, frozen=True, rename="camel"):
     tcb_eval_numbers: tuple[_OneNumber, ...]
 
 
-def _decode(data: bytes, shape: type[_Value], what: str) -> _Value:
-    try:
-        return msgspec.json.decode(data, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(what, expected="its JSON form, signed", got=str(error)) from error
+def _read_numbers(document: bytes) -> tuple[_Numbers, datetime, datetime]:
+    """The numbers, when they were issued, and when the next ones are due."""
+    where = "TCB evaluation data numbers"
+    numbers = intel_json.as_shape(intel_json.read_json(document, where), _Numbers, where)
+    dates = (intel_json.date_of(text, where) for text in (numbers.issue_date, numbers.next_update))
+    issued, next_update = dates
+    return numbers, issued, next_update
 
 
 def _read(parse: Callable[[bytes], _Value], data: bytes, what: str) -> _Value:
@@ -295,28 +278,22 @@ def _certificates(pem: bytes, what: str) -> tuple[bytes, ...]:
     return _read(lambda data: parse_certificates(data, where=what), pem, what)
 
 
-def _date(text: str, what: str) -> datetime:
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise RefusedError(f"{what}, date", expected="YYYY-MM-DDThh:mm:ssZ", got=text[:40]) from error
-
-
-def _signed(  # a document, its signature and what they are judged by
-    document: msgspec.Raw, signature: str, issuer_chain: bytes, rule: ChainRule, trust: Trust, *, what: str
-) -> tuple[datetime, datetime]:
-    """The window of a chain whose signer has signed ``document``."""
+def _signed(
+    body: bytes, member: str, issuer_chain: bytes, rule: ChainRule, trust: Trust, *, what: str
+) -> tuple[bytes, datetime, datetime]:
+    """A document that the leaf of a chain has signed, and the window of the chain."""
     checks = Checklist()
     chain = verify_chain(checks, rule, issuer_chain, trust.roots)
     _require_all(checks)
     if chain is None:
         _refuse(checks)
     _require_unrevoked(what, chain, trust)
-    if not raw_signed_by(chain[0].public_key, bytes.fromhex(signature), bytes(document)):
+    document, signature = _read(lambda data: parse_signed(data, member), body, what)
+    if not raw_signed_by(chain[0].public_key, signature, document):
         raise RefusedError(
             f"{what}, signature", expected=f"the signature of {chain[0].common_name}", got="a wrong one"
         )
-    return _window(chain)
+    return (document, *_window(chain))
 
 
 def _require_number(what: str, wanted: int | None, found: int) -> None:

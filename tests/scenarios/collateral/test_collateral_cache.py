@@ -14,6 +14,7 @@ from tests.support.collateral_service import Clock, Service, upstream_of
 from tests.support.intel_pcs import FakeIntel, Fault
 from tests.support.manufacturer import KnownPlatform
 
+from casemate.collateral.app import AppLimits
 from casemate.collateral.documents import CacheRules, Mode
 from casemate.collateral.names import DocumentName, EnclaveRole, IdentityName, TcbInfoName, Tee, Update
 from casemate.collateral.upstream import Answer, Upstream
@@ -360,3 +361,39 @@ def test_names_of_documents_are_what_they_are_kept_under(service: Service, intel
     service.client.get(f"{TDX}/qe/identity", update="early")
     (listed,) = service.store.listing()
     assert listed.name == IdentityName(role=EnclaveRole.TD_QE, edition=Update.EARLY)
+
+
+def test_an_updated_platform_gets_the_certificate_that_is_new(
+    service: Service, intel: FakeIntel, platform: KnownPlatform, clock: Clock
+) -> None:
+    """After a TCB recovery: the certificates that are kept are for what the platform was."""
+    path, query = everything(intel, platform)[-1]
+    own = platform.cpu_svn + platform.pce_svn
+    before = {tcbm: pck for tcbm, pck in platform.levels.items() if tcbm != own}
+    intel.maker.platforms[0] = replace(platform, levels=before)
+    older = dict(query)
+    older["cpusvn"] = next(tcbm for tcbm, pck in before.items() if pck)[:32]
+    assert service.client.get(path, **older).headers["SGX-TCBm"][:32] == older["cpusvn"].upper()
+    intel.maker.platforms[0] = platform
+    clock.advance(hours=2)
+    assert service.client.get(path, **query).headers["SGX-TCBm"] == own.upper()
+
+
+def test_a_certificate_past_its_end_is_not_given_out(
+    service: Service, intel: FakeIntel, platform: KnownPlatform, clock: Clock
+) -> None:
+    path, query = everything(intel, platform)[-1]
+    assert service.client.get(path, **query).status == 200
+    clock.advance(days=7 * 365)
+    intel.maker.issued_at = clock.now
+    reply = service.client.get(path, **query)
+    assert reply.status in {404, 502}
+    assert "validity" in reply.text
+
+
+def test_copies_in_memory_do_not_grow_without_end(start: Start, intel: FakeIntel) -> None:
+    service = start(limits=AppLimits(hot=4))
+    for number in range(11):
+        path = f"{SGX}/tcb?fmspc={intel.maker.fmspc}&x={number}"
+        assert service.client.get(path).status == 200
+        assert len(service.hot.present) <= 4
