@@ -29,7 +29,7 @@ _DIRECTIVE: Final = re.compile(r"#[ \t]*([A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(.+?)
 _BLANK: Final = re.compile(r"[ \t\r]*")
 _COMMENT: Final = re.compile(r"[ \t]*#")
 _NAME: Final = re.compile(r"[ \t]*([^ \t\r]+)")
-_DOCUMENT: Final = re.compile(r"""[0-9]*<<(-?)(?:"([^"<]+)"|'([^'<]+)'|([^"'<\s]+))""")
+_DOCUMENT: Final = re.compile(r"""(?<![0-9])[0-9]*+<<(-?)(?:"([^"<]+)"|'([^'<]+)'|([^"'<\s]+))""")
 _FLAG: Final = re.compile(r"--([a-z][a-z0-9-]*)(?:=(.*))?", re.DOTALL)
 
 
@@ -215,14 +215,17 @@ def _instruction(joined: _Joined, escape: str, faults: list[Fault]) -> Instructi
         triggered = True
     words = [Word(text=text, offset=joined.offset(first)) for text, first in _words(joined.text, at, escape)]
     flags: list[tuple[str, Word]] = []
-    while words and (flag := _FLAG.fullmatch(words[0].text)) is not None:
-        flags.append((flag[1], Word(text=flag[2] or "", offset=words.pop(0).offset)))
+    for word in words:
+        flag = _FLAG.fullmatch(word.text)
+        if flag is None:
+            break
+        flags.append((flag[1], Word(text=flag[2] or "", offset=word.offset)))
     body = joined.text[at:].strip()
     return Instruction(
         name=name,
         offset=joined.offset(start),
         flags=tuple(flags),
-        words=tuple(words),
+        words=tuple(words[len(flags) :]),
         rest=body,
         json=_json(body),
         triggered=triggered,

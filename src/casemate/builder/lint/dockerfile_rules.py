@@ -32,6 +32,8 @@ _PRIVATE: Final = re.compile(
     r"|[^/]*key\.pem|[^/]*\.p12|[^/]*\.pfx|\.aws|\.ssh|credentials)"
 )
 _SHOWN: Final = 80
+#: Characters of a word with variables in it, before and after they are replaced.
+_MAX_EXPANDED: Final = 4096
 
 
 @dataclass(slots=True)
@@ -178,6 +180,8 @@ class _Build:
     def _resolved(self, text: str, variables: dict[str, str]) -> str | None:
         """``text`` with variables replaced by what the file says of them; ``None`` when it does not."""
         missing = False
+        if len(text) > _MAX_EXPANDED:
+            return None
 
         def value(match: re.Match[str]) -> str:
             nonlocal missing
@@ -189,7 +193,7 @@ class _Build:
             return known
 
         resolved = _VARIABLE.sub(value, text)
-        return None if missing or "$" in resolved else resolved
+        return None if missing or "$" in resolved or len(resolved) > _MAX_EXPANDED else resolved
 
     def _scope(self) -> dict[str, str]:
         return self.stages[-1].variables if self.stages else self.outer

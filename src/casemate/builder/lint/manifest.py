@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +30,9 @@ from casemate.errors import FormatError, UsageError
 from casemate.formats.manifest import missing_for_measurement
 
 #: Bytes of a manifest; one with a hundred thousand trusted files has fewer.
-MAX_SIZE: Final = 64 << 20
+MAX_SIZE: Final = 32 << 20
+#: Findings of one rule that are told one by one.
+MAX_OF_A_RULE: Final = 10_000
 
 #: A line with more dots than any key or path: tomllib takes quadratic time for keys of so many parts.
 _MANY_DOTS: Final = 200
@@ -45,13 +48,15 @@ class _Request:
         version: Which Gramine's keys are known.
         least: Findings less grave than this are left out.
         gsc: Whether GSC completes it.
+        lines: Where its lines begin.
     """
 
     where: str
     text: str
     version: str
     least: Severity
-    gsc: bool = False
+    gsc: bool
+    lines: Lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +105,13 @@ def lint_manifest(
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         text = data[: error.start].decode("utf-8")
-        request = _Request(where=where, text=text, version=version, least=least)
+        lines = Lines.of(text)
+        request = _Request(where=where, text=text, version=version, least=least, gsc=gsc, lines=lines)
         return _finished(
             request, [_at(request, "toml-syntax", error.start and len(text), "UTF-8", "other bytes")]
         )
-    request = _Request(where=where, text=text, version=version, least=least, gsc=gsc)
+    lines = Lines.of(text)
+    request = _Request(where=where, text=text, version=version, least=least, gsc=gsc, lines=lines)
     unreadable = re.search(f"[{UNKNOWN}{NOTHING}]", text) if UNKNOWN in text or NOTHING in text else None
     if unreadable is not None:
         found = f"U+{ord(unreadable[0]):04X}"
@@ -128,20 +135,22 @@ def _document(request: _Request, manifest: Mapping[str, Any] | None) -> Iterator
     text = request.text.replace("\ufeff", " ", 1) if request.text.startswith("\ufeff") else request.text
     tree, refusal = (manifest, None) if manifest is not None else _load(text)
     if tree is not None:
-        problems = tuple(_rules(tree, request))
-        if "\\" in text:
-            problems += tuple(_unreadable(tree))
-        told = [problem for problem in problems if _is_told(problem, request)]
-        places = scan(text).places if any(problem.path for problem in told) else {}
-        yield from (_finding(problem, places, request, text) for problem in told)
+        escapes = _unreadable(tree) if "\\" in text else ()
+        yield from _placed(_told((*_rules(tree, request), *escapes), request), request, text)
         return
     scanned = scan(text)
-    yield from _faults(scanned, request)
+    yield from _faults(scanned, request, text)
     if scanned.fault is None and not scanned.duplicates and refusal is not None:
         yield _foreign_fault(request, refusal)
-    for problem in _rules(scanned.tree, request):
-        if _is_told(problem, request) and (problem.path or scanned.fault is None):
-            yield _finding(problem, scanned.places, request, text)
+    told = _told(_rules(scanned.tree, request), request)
+    yield from _placed([problem for problem in told if problem.path or scanned.fault is None], request, text)
+
+
+def _placed(problems: Collection[Problem], request: _Request, text: str) -> Iterator[Finding]:
+    """``problems`` with their places, which only a second reading notes: those of all keys would be many."""
+    wanted = {problem.path for problem in problems if problem.path}
+    places = scan(text, request.text, wanted=wanted).places if wanted else {}
+    return (_finding(problem, places, request, text) for problem in problems)
 
 
 def _load(text: str) -> tuple[Mapping[str, Any] | None, str | None]:
@@ -224,24 +233,24 @@ def _template(request: _Request) -> Iterator[Finding]:
         fault = template.fault
         yield _at(request, "template-syntax", fault.offset, fault.expected, fault.found)
     unread = {note.offset: note.what for note in template.unread}
-    for reading in readings:
+    for reading, variant in zip(readings, template.variants, strict=True):
         for offset in reading.scanned.partial:
             unread.setdefault(offset, "an expression that stands for whole lines")
-        yield from _faults(reading.scanned, request)
+        yield from _faults(reading.scanned, request, variant)
         yield from _in_comments(template, reading.scanned, request)
     for offset, what in sorted(unread.items()):
         yield _at(request, "template-not-checked", offset, "what can be read without rendering", what)
     whole = all(reading.whole for reading in readings) and not unread
+    # What is missing is missing only when no variant has it.
+    missing = frozenset.intersection(*(frozenset(reading.problems) for reading in readings)) if whole else ()
     for reading, variant in zip(readings, template.variants, strict=True):
-        for problem in reading.problems:
-            everywhere = whole and all(problem in other.problems for other in readings if not problem.path)
-            if problem.path or everywhere:
-                yield _finding(problem, reading.scanned.places, request, variant)
+        told = [problem for problem in reading.problems if problem.path or problem in missing]
+        yield from _placed(told, request, variant)
 
 
 def _reading(variant: str, template: Template, request: _Request) -> _Reading:
     scanned = scan(variant, request.text)
-    problems = tuple(problem for problem in _rules(scanned.tree, request) if _is_told(problem, request))
+    problems = tuple(_told(_rules(scanned.tree, request), request))
     whole = scanned.fault is None and template.fault is None and not scanned.partial
     return _Reading(scanned=scanned, problems=problems, whole=whole)
 
@@ -298,20 +307,36 @@ def _unmeasured(tree: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(rule="not-measured", path=(), expected=missing[0] + more, found="nothing")
 
 
-def _is_told(problem: Problem, request: _Request) -> bool:
-    if request.gsc and problem.rule == "missing-key" and not problem.path:
-        return False
-    return BY_ID[problem.rule].severity.rank >= request.least.rank
+def _told(problems: Iterable[Problem], request: _Request) -> list[Problem]:
+    """Those that were asked for; of each rule :data:`MAX_OF_A_RULE` at most, and then how many more."""
+    kept: list[Problem] = []
+    counts: Counter[str] = Counter()
+    for problem in problems:
+        if BY_ID[problem.rule].severity.rank < request.least.rank:
+            continue
+        if request.gsc and problem.rule == "missing-key" and not problem.path:
+            continue
+        counts[problem.rule] += 1
+        if counts[problem.rule] <= MAX_OF_A_RULE:
+            kept.append(problem)
+    for rule, count in counts.items():
+        if count > MAX_OF_A_RULE:
+            found = f"{count - MAX_OF_A_RULE:,} more of these"
+            kept.append(Problem(rule=rule, path=(), expected="none", found=found))
+    return kept
 
 
-def _faults(scanned: Scan, request: _Request) -> Iterator[Finding]:
+def _faults(scanned: Scan, request: _Request, text: str) -> Iterator[Finding]:
     if scanned.fault is not None:
         yield _at(request, "toml-syntax", scanned.fault.offset, scanned.fault.expected, scanned.fault.found)
+    wanted = {duplicate.path for duplicate in scanned.duplicates}
+    places = scan(text, request.text, wanted=wanted).places if wanted else {}
     for duplicate in scanned.duplicates:
+        there = places.get(duplicate.path)
+        found = (
+            "one more" if there is None else f"one more than in line {request.lines.place(there.dotted)[0]}"
+        )
         subject = place_of(duplicate.path)
-        there = scanned.places.get(duplicate.path)
-        line = Lines.of(request.text).place(there.dotted)[0] if there is not None else None
-        found = f"one more than in line {line}" if line is not None else "one more"
         yield _at(request, "duplicate-key", duplicate.offset, "each key once", found, subject=subject)
 
 
@@ -319,7 +344,7 @@ def _finding(problem: Problem, places: Mapping[Any, Place], request: _Request, t
     place = places.get(problem.path) if problem.path else None
     rule = BY_ID[problem.rule]
     span = None if place is None else place.key if problem.at_key else place.value
-    line, column = (None, None) if span is None else Lines.of(request.text).place(span[0])
+    line, column = (None, None) if span is None else request.lines.place(span[0])
     return Finding(
         rule=rule.id,
         severity=rule.severity,
@@ -358,7 +383,7 @@ def _at(
     edits: tuple[Edit, ...] = (),
     subject: str = "manifest",
 ) -> Finding:
-    return _new(request, rule, Lines.of(request.text).place(offset), expected, found, edits, subject)
+    return _new(request, rule, request.lines.place(offset), expected, found, edits, subject)
 
 
 def _new(

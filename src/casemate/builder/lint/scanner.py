@@ -9,6 +9,7 @@ Not checked: that a date or time exists; what an unknown piece of a template bec
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final
@@ -29,6 +30,9 @@ from casemate.builder.lint.toml_values import (
 
 #: Tables and arrays inside each other, and parts of a key.
 MAX_DEPTH: Final = 60
+#: Values of one document, and keys that are there twice.
+MAX_VALUES: Final = 1_000_000
+MAX_DUPLICATES: Final = 1000
 
 _BLANK: Final = re.compile(f"[ \t{NOTHING}]*+")
 _GAP: Final = re.compile(f"(?:[ \t\n{NOTHING}]++|\r\n)*+")
@@ -50,14 +54,15 @@ _CONTROL: Final = re.compile("[\x02-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
 _SHOWN: Final = {"": "the end of the file", "\n": "the end of the line", UNKNOWN: "an expression"}
 
 
-def scan(text: str, source: str | None = None) -> Scan:
+def scan(text: str, source: str | None = None, *, wanted: Collection[Path] = frozenset()) -> Scan:
     """Read a document.
 
     Args:
         text: The document, or a variant of a template.
         source: The template itself, of the same length, for the words of its expressions.
+        wanted: Keys and items whose places are to be noted; those of all would take much memory.
     """
-    scanner = _Scanner(text, text if source is None else source)
+    scanner = _Scanner(text, text if source is None else source, frozenset(wanted))
     fault = scanner.read()
     return Scan(
         tree=scanner.tree,
@@ -118,7 +123,9 @@ class _Tables(list[_Table]):
 class _Scanner:
     text: str
     source: str
+    wanted: frozenset[Path]
     at: int = 0
+    values: int = 0
     tree: _Table = field(default_factory=lambda: _Table(_Origin.HEADER))
     places: dict[Path, Place] = field(default_factory=dict)
     comments: list[tuple[int, int]] = field(default_factory=list)
@@ -210,6 +217,10 @@ class _Scanner:
         self._skip(_TO_END_OF_LINE)
         return True
 
+    def _note(self, path: Path, key: tuple[int, int], value: tuple[int, int], dotted: int) -> None:
+        if path in self.wanted:
+            self.places[path] = Place(key=key, value=value, dotted=dotted)
+
     # Tables.
 
     def _header(self) -> tuple[_Table, Path]:
@@ -226,7 +237,7 @@ class _Scanner:
             table.origin = _Origin.HEADER
         else:
             return self._twice(inner, key.start)
-        self.places[inner] = Place(key=key.last, value=(start, self.at), dotted=key.start)
+        self._note(inner, key.last, (start, self.at), key.start)
         return table, inner
 
     def _array_header(self) -> tuple[_Table, Path]:
@@ -239,15 +250,17 @@ class _Scanner:
         tables = outer.setdefault(key.names[-1], _Tables())
         if not isinstance(tables, _Tables):
             return self._twice(inner, key.start)
-        place = Place(key=key.last, value=(start, self.at), dotted=key.start)
         item: Path = (*inner, len(tables))
-        self.places.setdefault(inner, place)
-        self.places[item] = place
+        if not tables:
+            self._note(inner, key.last, (start, self.at), key.start)
+        self._note(item, key.last, (start, self.at), key.start)
         tables.append(_Table(_Origin.HEADER))
         return tables[-1], item
 
     def _twice(self, path: Path, offset: int) -> tuple[_Table, Path]:
         """Note a duplicate; gives a table outside the tree for what follows."""
+        if len(self.duplicates) >= MAX_DUPLICATES:
+            raise FaultFound(offset, f"at most {MAX_DUPLICATES} keys that are there twice", "more")
         self.duplicates.append(Duplicate(path=path, offset=offset))
         return _Table(_Origin.HEADER), (len(self.duplicates),)
 
@@ -258,7 +271,7 @@ class _Scanner:
             path = (*path, name)
             if name not in table:
                 table[name] = _Table(_Origin.IMPLIED)
-                self.places[path] = Place(key=(start, end), value=(start, end), dotted=key.start)
+                self._note(path, (start, end), (start, end), key.start)
             there = table[name]
             if isinstance(there, _Tables):
                 path = (*path, len(there) - 1)
@@ -275,7 +288,7 @@ class _Scanner:
             path = (*path, name)
             if name not in table:
                 table[name] = _Table(_Origin.DOTTED, outer)
-                self.places[path] = Place(key=(start, end), value=(start, end), dotted=key.start)
+                self._note(path, (start, end), (start, end), key.start)
             there = table[name]
             mine = isinstance(there, _Table) and (
                 there.origin is _Origin.IMPLIED or (there.origin is _Origin.DOTTED and there.owner is outer)
@@ -293,11 +306,11 @@ class _Scanner:
         inner = (*path, key.names[-1])
         start = self.at
         if key.names[-1] in table:
-            self._twice(inner, key.start)
-            self._value((len(self.duplicates),), depth + 1)
+            _, inner = self._twice(inner, key.start)
+            self._value(inner, depth + 1)
             return
         table[key.names[-1]] = self._value(inner, depth + 1)
-        self.places[inner] = Place(key=key.last, value=(start, self.at), dotted=key.start)
+        self._note(inner, key.last, (start, self.at), key.start)
 
     # Keys.
 
@@ -328,6 +341,9 @@ class _Scanner:
     # Values.
 
     def _value(self, path: Path, depth: int) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise self._refusal(f"at most {MAX_VALUES:,} values")
         if depth > MAX_DEPTH:
             raise self._refusal(f"at most {MAX_DEPTH} arrays and tables inside each other")
         match self._peek():
@@ -376,7 +392,7 @@ class _Scanner:
             start = self.at
             item = (*path, len(items))
             items.append(self._value(item, depth + 1))
-            self.places[item] = Place(key=(start, self.at), value=(start, self.at), dotted=start)
+            self._note(item, (start, self.at), (start, self.at), start)
             expression = UNKNOWN in (self.text[self.at - 1], self._after_gap())
             if self._peek() == ",":
                 self.at += 1
