@@ -617,3 +617,16 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
         f"error: bundle: expected a folder that casemate build made, got another folder ({tmp_path})\n"
         "hint: make one with: casemate build DIR -o BUNDLE\n"
     )
+
+
+def test_a_secret_in_the_environment_is_not_signed_unless_its_rule_is_accepted(tmp_path: Path) -> None:
+    settings = '[env]\nAPI_TOKEN = "k3Xn8Qw2Zr7Lp5Vd1Ty9Hb4Mc6Gf0Sj"\n'
+    bundle = bundle_at(tmp_path / "bundle", simulated=True, settings=settings)
+
+    refused = refusal_of(bundle)
+
+    assert refused.subject == "signature over a weak manifest: loader.env.API_TOKEN"
+    assert "k3Xn8Qw2" not in str(refused)
+    assert (refused.hint or "").endswith(" Or accept it by its name: --accept secret-in-env.")
+    sign_with(bundle, FileSigner.open(KEY), SigningPolicy(accepted=frozenset({"secret-in-env"})))
+    assert bundle.signature is not None
