@@ -11,9 +11,11 @@
         ├── FormatError          bytes are not what their format allows
         ├── KeyUnfitError        a key cannot sign enclaves, or cannot be reached
         ├── RefusedError         a policy says no: to a signature, to evidence, to a release
-        │   └── RequestRefusedError  … as the answer to a request (casemate.broker.problem)
+        │   ├── RequestRefusedError  … as the answer to a request (casemate.broker.problem)
+        │   └── CollateralRefusedError  … likewise (casemate.collateral.problem)
         ├── RehearsalError       a rehearsal could not be set up, or the application failed in it
         └── ServiceError         a service cannot start or cannot keep its store
+            └── UpstreamError    whom it asks does not give what it asks for (casemate.collateral.upstream)
 """
 
 from typing import ClassVar
