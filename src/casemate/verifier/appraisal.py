@@ -27,6 +27,7 @@ from casemate.formats.sgx.report import ReportBody
 from casemate.formats.sgx.td_report import TdReport
 from casemate.verifier.checklist import Checklist, Record
 from casemate.verifier.endorsements import Endorsements
+from casemate.verifier.facts import Facts
 from casemate.verifier.grants import Grant
 from casemate.verifier.judge import Case, Judgement, judge_of
 from casemate.verifier.memory import Memory
@@ -118,7 +119,7 @@ class Verifier:
             at: The instant, with a time zone.
             report_data: The 64 bytes that the evidence must bind; ``None`` for those of the policy.
         """
-        found = Findings()
+        found = Findings(self._endorsements)
         self._judge(found, evidence, at, report_data)
         return self._conclude(found, at)
 
@@ -213,6 +214,7 @@ class Verifier:
             evidence_digest=None if found.quote is None else hashlib.sha256(found.quote.signed).digest(),
             checks=Trail((endorsements.records, self._settled[tee].records), found, validity, at, freshness),
             grants=Granted(found, validity, at, freshness),
+            findings=found,
         )
 
 
@@ -220,6 +222,7 @@ class Findings:
     """What an appraisal has found so far.
 
     Attributes:
+        endorsements: What the manufacturer says.
         of_quote: The checks of the quote itself.
         judgement: What the policy says of it; ``None`` where there is no report.
         quote: The quote; ``None`` unless it can be read.
@@ -229,9 +232,19 @@ class Findings:
         standing: How its platform stands; ``None`` unless the endorsements speak of it.
     """
 
-    __slots__ = ("judgement", "of_quote", "platform", "quote", "quoting_enclave", "report", "standing")
+    __slots__ = (
+        "endorsements",
+        "judgement",
+        "of_quote",
+        "platform",
+        "quote",
+        "quoting_enclave",
+        "report",
+        "standing",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, endorsements: Endorsements) -> None:
+        self.endorsements = endorsements
         self.of_quote = Checklist()
         self.judgement: Judgement | None = None
         self.quote: Quote | None = None
@@ -268,6 +281,10 @@ class Findings:
     def grants(self) -> tuple[Grant, ...]:
         """What the policy accepted that is refused otherwise."""
         return () if self.judgement is None else self.judgement.grants()
+
+    def facts(self) -> Facts:
+        """What was found out about the platform."""
+        return Facts.of(self.endorsements, self.platform, self.quoting_enclave, self.report, self.standing)
 
 
 def _read_quote(checks: Checklist, evidence: bytes) -> Quote | None:

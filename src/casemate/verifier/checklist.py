@@ -17,6 +17,8 @@ from casemate.verifier.requirements import Requirement
 #: Characters of what a check says that it expected or found. The longest of our own texts, without the
 #: measurements that a policy may name, has less than half of that.
 MAX_TEXT = 1000
+#: What a check expects where the policy leaves it open.
+ANY = "any (the policy names none)"
 
 #: What a check compares: a text, or a value that is shown in the usual way, or a text yet to be made.
 Compared = str | int | bytes | datetime | tuple[bytes, ...] | Callable[[], str] | None
@@ -107,7 +109,7 @@ def _text(compared: Compared) -> str:
         case int():
             return str(compared)
         case _:
-            return "any (the policy names none)" if compared is None else compared()
+            return ANY if compared is None else compared()
 
 
 def moment(instant: datetime) -> str:

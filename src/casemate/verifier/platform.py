@@ -33,6 +33,7 @@ class Platform:
     Attributes:
         endorsements: Under which it was judged.
         pck: Its certificate; ``None`` when the chain is not trusted.
+        authority: The name of whoever has issued it, likewise.
         anchor: The root that vouches for it.
         extension: What the certificate says about the platform.
         tcb_info: TCB info, once it speaks of this platform.
@@ -43,6 +44,7 @@ class Platform:
 
     endorsements: Endorsements
     pck: Certificate | None
+    authority: str | None
     anchor: TrustRoot | None
     extension: PckExtension | None
     tcb_info: TcbInfo | None
@@ -77,6 +79,7 @@ class Platform:
         return cls(
             endorsements=endorsements,
             pck=pck,
+            authority=chain[1].common_name if chain is not None and trusted else None,
             anchor=anchor,
             extension=extension,
             tcb_info=tcb_info,

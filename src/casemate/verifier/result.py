@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol, overload
@@ -13,7 +13,9 @@ from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes, MrEnclave, MrSigner, ReportBody
 from casemate.formats.sgx.td_report import UNDER_DEBUG, MrTd, TdAttributes, TdReport
 from casemate.verifier.checklist import Record, in_words
+from casemate.verifier.facts import Facts, facts_in_json
 from casemate.verifier.grants import Grant
+from casemate.verifier.limits import not_checked
 from casemate.verifier.policy import Freshness
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.validity import Validity
@@ -110,6 +112,9 @@ class Recorded(Protocol):
     def grants(self) -> tuple[Grant, ...]:
         """What the policy accepted that is refused otherwise."""
 
+    def facts(self) -> Facts:
+        """What was found out about the platform."""
+
 
 class Granted(Sequence[Grant]):
     """What the policy accepted that is refused otherwise, found out when it is read."""
@@ -159,23 +164,21 @@ class Trail(Sequence[Check]):
         self._freshness = freshness
         self._checks: tuple[Check, ...] | None = None
 
+    def _made(self) -> list[Record]:
+        made = [record for records in self._settled for record in records]
+        made += self._validity.records(self._at, self._freshness)
+        made += self._findings.records()
+        made.sort(key=lambda record: _ORDER[record[0]])
+        return made
+
     def _in_words(self) -> tuple[Check, ...]:
         if self._checks is None:
-            made = [record for records in self._settled for record in records]
-            made += self._validity.records(self._at, self._freshness)
-            made += self._findings.records()
-            made.sort(key=lambda record: _ORDER[record[0]])
-            self._checks = tuple(
-                Check(
-                    name=requirement.title,
-                    passed=passed,
-                    expected=in_words(expected),
-                    got=in_words(got),
-                    reference=requirement.reference,
-                )
-                for requirement, passed, expected, got in made
-            )
+            self._checks = tuple(_worded(record) for record in self._made())
         return self._checks
+
+    def refused(self) -> tuple[Check, ...]:
+        """Those that did not pass; no other is put into words."""
+        return tuple(_worded(record) for record in self._made() if not record[1])
 
     @overload
     def __getitem__(self, index: int) -> Check: ...
@@ -186,6 +189,17 @@ class Trail(Sequence[Check]):
 
     def __len__(self) -> int:
         return len(self._in_words())
+
+
+def _worded(record: Record) -> Check:
+    requirement, passed, expected, got = record
+    return Check(
+        name=requirement.title,
+        passed=passed,
+        expected=in_words(expected),
+        got=in_words(got),
+        reference=requirement.reference,
+    )
 
 
 _ORDER = {requirement: number for number, requirement in enumerate(Requirement)}
@@ -211,6 +225,7 @@ class AttestationResult:
             signatures can be changed into another valid one. ``None`` when the evidence is not a quote.
         checks: Every check that was made, in the order of the procedure.
         grants: What the policy accepted that is refused otherwise, each with its reason.
+        findings: From what :attr:`facts` are put together; ``None`` where there is no quote.
     """
 
     verdict: Verdict
@@ -223,6 +238,17 @@ class AttestationResult:
     evidence_digest: bytes | None
     checks: Sequence[Check]
     grants: Sequence[Grant] = ()
+    findings: Recorded | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def facts(self) -> Facts | None:
+        """What was found out about the platform, put together when it is asked for."""
+        return None if self.findings is None else self.findings.facts()
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """What the verdict does not say: a sentence for each thing that was not looked at."""
+        return not_checked(self.report, self.facts, self.checks)
 
     @property
     def claims(self) -> Claims | TdClaims | None:
@@ -238,6 +264,8 @@ class AttestationResult:
     @property
     def refusals(self) -> tuple[Check, ...]:
         """The checks that did not pass: the reasons of a refusal."""
+        if isinstance(self.checks, Trail):
+            return self.checks.refused()
         return tuple(check for check in self.checks if not check.passed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -260,6 +288,8 @@ class AttestationResult:
                 }
                 for grant in self.grants
             ],
+            **facts_in_json(self.facts),
+            "not_checked": list(self.not_checked),
             "checks": [asdict(check) for check in self.checks],
         }
 

@@ -48,7 +48,9 @@ class Standing:
     Attributes:
         status: The status; ``None`` when one of them reaches no level.
         advisory_ids: Intel's advisories for all their levels.
-        level: The TCB level of the platform.
+        level: The TCB level of the platform; ``None`` when it reaches none.
+        qe_level: The level of the quoting enclave, likewise.
+        module_level: The level of the TDX module, likewise; ``None`` also where modules have none.
         in_words: The status, and how each of them stands.
         records: Every check that was made.
         genuine: Whether the TDX module, where there is one, is the manufacturer's.
@@ -58,6 +60,8 @@ class Standing:
     status: TcbStatus | None
     advisory_ids: tuple[str, ...]
     level: TcbLevel | None
+    qe_level: IsvLevel | None
+    module_level: IsvLevel | None
     in_words: str
     records: tuple[Record, ...]
     genuine: bool
@@ -97,6 +101,8 @@ def stand(
         status=status,
         advisory_ids=_advisories(level, qe_level, module_level),
         level=level,
+        qe_level=qe_level,
+        module_level=module_level,
         in_words=f"{status.value if status else None} ({each})",
         records=tuple(checks.records),
         genuine=all(
@@ -149,19 +155,19 @@ def _platform_level(
     checks: Checklist, platform: PckExtension, info: TcbInfo, domain: TdReport | None
 ) -> tuple[TcbLevel | None, TcbLevel | None]:
     """The highest level that the platform reaches, and the highest that it reaches leaving TDX aside."""
-    ordered = _in_order(info)
+    ordered = in_order(info)
     reached = [level for level in ordered if _reaches(platform, level)]
     with_tdx = [level for level in reached if domain is None or _reaches_tdx(domain.tee_tcb_svn, level)]
     checks.require(
         Requirement.TCB_LEVEL,
         passed=bool(with_tdx),
         expected="security versions that reach a level of TCB info",
-        got=_versions(platform, domain, ordered, reached),
+        got=_versions(platform, info, domain, reached or ordered),
     )
     return next(iter(with_tdx), None), next(iter(reached), None)
 
 
-def _in_order(info: TcbInfo) -> list[TcbLevel]:
+def in_order(info: TcbInfo) -> list[TcbLevel]:
     """The levels, highest first."""
     return sorted(
         info.levels,
@@ -184,40 +190,65 @@ def _reaches_tdx(versions: bytes, level: TcbLevel) -> bool:
 
 
 def _versions(
-    platform: PckExtension, domain: TdReport | None, ordered: list[TcbLevel], reached: list[TcbLevel]
+    platform: PckExtension, info: TcbInfo, domain: TdReport | None, levels: list[TcbLevel]
 ) -> Callable[[], str]:
-    """The security versions, and where they fall short of the lowest level."""
+    """The security versions, and where they fall short of the lowest of the levels."""
 
     def words() -> str:
         text = f"{platform.components}, PCESVN {platform.pce_svn}"
         if domain is not None:
             text += f", TDX {tuple(domain.tee_tcb_svn)}"
-        lowest = (reached or ordered)[-1:]
-        short = [word for level in lowest for word in _shortfall(platform, domain, level)]
+        short = [str(one) for level in levels[-1:] for one in shortfalls(platform, info, domain, level)]
         return f"{text}; too low for the lowest level: {', '.join(short)}" if short else text
 
     return words
 
 
-def _shortfall(platform: PckExtension, domain: TdReport | None, level: TcbLevel) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """A security version that is lower than a level asks for.
+
+    Attributes:
+        component: Of what, in Intel's words where TCB info has some.
+        svn: The security version.
+        least: What the level asks for.
+    """
+
+    component: str
+    svn: int
+    least: int
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"{self.component} is {self.svn}, not {self.least}"
+
+
+def shortfalls(
+    platform: PckExtension, info: TcbInfo, domain: TdReport | None, level: TcbLevel
+) -> list[Shortfall]:
     """Each security version that a level asks for and the platform does not have."""
     compared = [
-        (f"component {number}", svn, least)
-        for number, (svn, least) in enumerate(
-            zip(platform.components, level.sgx_components, strict=True), start=1
-        )
+        ("component", info.sgx_component_names, 0, platform.components, level.sgx_components),
+        ("PCESVN", (), 0, (platform.pce_svn,), (level.pce_svn,)),
     ]
-    compared.append(("PCESVN", platform.pce_svn, level.pce_svn))
     if domain is not None:
         first = 2 if domain.tee_tcb_svn[1] > 0 else 0
-        compared += [
-            (f"TDX component {number}", svn, least)
-            for number, (svn, least) in enumerate(
-                zip(domain.tee_tcb_svn, level.tdx_components or (), strict=False), start=1
-            )
-            if number > first
-        ]
-    return [f"{name} is {svn}, not {least}" for name, svn, least in compared if svn < least]
+        least = level.tdx_components or ()
+        compared.append(("TDX component", info.tdx_component_names, first, tuple(domain.tee_tcb_svn), least))
+    return [
+        Shortfall(component=_component(kind, number, names), svn=svn, least=needed)
+        for kind, names, first, svns, least in compared
+        for number, (svn, needed) in enumerate(zip(svns, least, strict=False))
+        if number >= first and svn < needed
+    ]
+
+
+def _component(kind: str, number: int, names: tuple[str, ...]) -> str:
+    """What to call a component: by its number, and by what it is."""
+    if kind == "PCESVN":
+        return kind
+    name = names[number] if number < len(names) else ""
+    return f"{kind} {number + 1}" + (f" ({name})" if name else "")
 
 
 # 4.1.2.4.11 and .17.4: the TDX module.
@@ -312,7 +343,7 @@ def _relaunch(
     )
     if now is None or not may_be:
         return tdx
-    latest = _in_order(info)[0].tdx_components or ()
+    latest = in_order(info)[0].tdx_components or ()
     least = latest[0]
     if now[1] > 0:
         identity = module_identity(info, now[1])

@@ -15,6 +15,21 @@ from casemate.verifier.requirements import Requirement
 
 NO_TIME = "is not a time with a zone, as in 2026-11-20T12:00:00Z."
 
+CODE = "whether the enclave's code is any good: a measurement says which code runs, not what it does"
+FRESHNESS = (
+    "freshness, and whose key this is about: no report data was expected, so the quote may be an old one, or"
+    " somebody else's"
+)
+OPEN = "what the policy names no value for: enclave: MRENCLAVE, enclave: ATTRIBUTES, enclave: MISCSELECT"
+LATER = (
+    "what Intel has revoked or found out after 2026-11-20T12:00:00Z, when the oldest of CRLs, TCB info and QE"
+    " identity was issued"
+)
+OWNER = "whose the platform is and where it stands: a PCK certificate names neither an owner nor a place"
+HARDWARE = (
+    "attacks on the hardware: whoever has a probe in the machine is outside of what SGX and TDX promise"
+)
+
 
 @pytest.fixture
 def world() -> World:
@@ -82,6 +97,7 @@ def test_the_document_carries_every_check(files: list[str], capsys: pytest.Captu
     ]
     assert set(checks[0]) == {"name", "passed", "expected", "got", "reference"}
     assert len(document.pop("evidence_digest")) == 64
+    up_to_date = {"status": "UpToDate", "date": "2026-11-20T12:00:00+00:00", "advisory_ids": []}
     assert document == {
         "version": 1,
         "verdict": "affirming",
@@ -101,6 +117,28 @@ def test_the_document_carries_every_check(files: list[str], capsys: pytest.Captu
         "simulated": True,
         "earliest_expiration": "2026-12-20T12:00:00+00:00",
         "grants": [],
+        "platform": {
+            "authority": "Intel SGX PCK Platform CA",
+            "fmspc": "00606a000000",
+            "pce_id": "0000",
+            "sgx_type": "scalable",
+            "components": [14, 14, 3, 3, 255, 255, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            "pce_svn": 13,
+            "dynamic_platform": True,
+            "cached_keys": False,
+            "smt_enabled": False,
+        },
+        "tcb": {
+            "level": up_to_date,
+            "newest": up_to_date,
+            "too_low": [],
+            "quoting_enclave": {"isvsvn": 8, "level": up_to_date},
+            "tdx_module": None,
+            "tcb_evaluation_data_number": 21,
+            "qe_evaluation_data_number": 21,
+            "known_until": "2026-11-20T12:00:00+00:00",
+        },
+        "not_checked": [CODE, FRESHNESS, OPEN, LATER, OWNER, HARDWARE],
     }
 
 

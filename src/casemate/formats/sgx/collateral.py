@@ -9,8 +9,8 @@ twice, which of the documents belong together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Final, TypeVar
@@ -174,6 +174,9 @@ class TcbInfo:
         tcb_evaluation_data_number: Grows with each of Intel's TCB recoveries.
         tdx_module: TDX modules of major version 0; ``None`` for SGX.
         tdx_module_identities: TDX modules of later versions; empty for SGX.
+        sgx_component_names: What the components of CPUSVN are, in Intel's words, each empty where they say
+            nothing; none at all, where they say nothing of any.
+        tdx_component_names: The same of TEE_TCB_SVN.
         levels: The levels, as they stand in the document.
     """
 
@@ -187,6 +190,8 @@ class TcbInfo:
     tcb_evaluation_data_number: int
     tdx_module: TdxModule | None = None
     tdx_module_identities: tuple[TdxModuleIdentity, ...] = ()
+    sgx_component_names: tuple[str, ...] = ()
+    tdx_component_names: tuple[str, ...] = ()
     levels: tuple[TcbLevel, ...]
 
     @classmethod
@@ -357,7 +362,8 @@ def _sgx_tcb_info_v3(value: object) -> TcbInfo:
         _tcb_level(level, tuple(c.svn for c in level.tcb.sgxtcbcomponents), None, level.tcb.pcesvn)
         for level in read.tcb_levels
     )
-    return _tcb_info(read, TcbInfoId.SGX, levels)
+    names = _names(level.tcb.sgxtcbcomponents for level in read.tcb_levels)
+    return replace(_tcb_info(read, TcbInfoId.SGX, levels), sgx_component_names=names)
 
 
 def _tdx_tcb_info_v3(value: object) -> TcbInfo:
@@ -372,7 +378,7 @@ def _tdx_tcb_info_v3(value: object) -> TcbInfo:
         for level in read.tcb_levels
     )
     module = read.tdx_module
-    return _tcb_info(
+    info = _tcb_info(
         read,
         TcbInfoId.TDX,
         levels,
@@ -392,6 +398,20 @@ def _tdx_tcb_info_v3(value: object) -> TcbInfo:
             for identity in read.tdx_module_identities
         ),
     )
+    return replace(
+        info,
+        sgx_component_names=_names(level.tcb.sgxtcbcomponents for level in read.tcb_levels),
+        tdx_component_names=_names(level.tcb.tdxtcbcomponents for level in read.tcb_levels),
+    )
+
+
+def _names(levels: Iterable[Sequence[intel_json.Component]]) -> tuple[str, ...]:
+    """What the components are, as the first level that says so calls them; Intel's all say the same."""
+    for level in levels:
+        names = tuple(component.name for component in level)
+        if any(names):
+            return names
+    return ()
 
 
 def _tcb_info(

@@ -45,11 +45,20 @@ class Versioned(msgspec.Struct, frozen=True):
     version: int
 
 
-class _Component(msgspec.Struct, frozen=True):
+class Component(msgspec.Struct, frozen=True):
+    """The least security version of one component of a level, and what the component is."""
+
     svn: _Byte
+    category: str = ""
+    kind: str = msgspec.field(name="type", default="")
+
+    @property
+    def name(self) -> str:
+        """What the component is, in Intel's words; nothing where they say nothing."""
+        return ": ".join(filter(None, (self.category, self.kind)))
 
 
-_Components = Annotated[tuple[_Component, ...], msgspec.Meta(min_length=16, max_length=16)]
+_Components = Annotated[tuple[Component, ...], msgspec.Meta(min_length=16, max_length=16)]
 
 
 class _TcbV3(msgspec.Struct, frozen=True):

@@ -153,6 +153,7 @@ def test_tcb_info_for_tdx_says_what_modules_are_genuine() -> None:
                 ),
             ),
         ),
+        sgx_component_names=("BIOS: a name",) * 16,
         levels=(
             TcbLevel(
                 sgx_components=tuple(range(16)),
@@ -445,3 +446,16 @@ def test_what_is_not_hexadecimal_is_refused(name: str, text: str) -> None:
     with pytest.raises(FormatError) as refusal:
         Collateral.parse_json(json.dumps(document).encode())
     assert str(refusal.value).endswith(f" - at `$.{name}`")
+
+
+def test_the_first_level_that_names_components_says_what_they_are() -> None:
+    def name_them(document: dict[str, Any]) -> None:
+        second = json.loads(json.dumps(document["tcbLevels"][0]))
+        for component in document["tcbLevels"][0]["tcb"]["sgxtcbcomponents"]:
+            del component["category"], component["type"]
+        second["tcb"]["sgxtcbcomponents"][2] = {"svn": 1, "category": "OS/VMM"}
+        document["tcbLevels"].append(second)
+
+    names = tdx_tcb_info(name_them).sgx_component_names
+    assert names[1:4] == ("BIOS: a name", "OS/VMM", "BIOS: a name")
+    assert tdx_tcb_info().tdx_component_names == ()
