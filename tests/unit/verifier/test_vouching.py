@@ -19,7 +19,15 @@ from casemate.formats.certificates import Certificate
 from casemate.formats.pem import encode_certificates, parse_certificates
 from casemate.formats.sgx.collateral import EnclaveId
 from casemate.simulator.endorsements import DOCUMENT_LIFE
-from casemate.simulator.pki import Identity, PckAuthority, issue_crl
+from casemate.simulator.pki import (
+    PCK_NAME,
+    CertificateProfile,
+    Identity,
+    PckAuthority,
+    issue_certificate,
+    issue_crl,
+    new_key,
+)
 from casemate.verifier.roots import TrustRoots
 from casemate.verifier.vouching import (
     Trust,
@@ -161,6 +169,27 @@ def test_a_signature_by_anybody_else_is_refused(maker: Manufacturer, trust: Trus
         pck(maker, trust, chain=chain(other, other.authorities[PckAuthority.PLATFORM]))
     with pytest.raises(RefusedError):
         pck(maker, trust, pem=maker.tcb_signer.certificate_pem())
+
+
+def test_a_crl_of_anybody_else_is_refused(maker: Manufacturer, trust: Trust) -> None:
+    crl = maker.pck_crl(PckAuthority.PROCESSOR)
+    for issuers, reason in (
+        (chain(maker, maker.authorities[PckAuthority.PLATFORM]), "PCK CRL"),
+        (chain(maker), "PCK CRL issuer chain"),
+        (b"", "PCK CRL issuer chain"),
+    ):
+        with pytest.raises(RefusedError, match=reason):
+            vouch_for_pck_crl(crl, issuers, trust, authority="platform")
+
+
+def test_a_pck_certificate_has_to_speak_of_a_platform(maker: Manufacturer, trust: Trust) -> None:
+    authority = maker.authorities[PckAuthority.PLATFORM]
+    profile = CertificateProfile(
+        common_name=PCK_NAME, not_before=NOW, life=timedelta(days=30), crl_url="https://example.com/"
+    )
+    silent = issue_certificate(key=new_key(), issuer=authority, profile=profile)
+    with pytest.raises(RefusedError, match="PCK certificate, SGX extension: expected one, got none"):
+        pck(maker, trust, pem=silent.certificate_pem())
 
 
 def test_a_chain_of_another_role_is_refused(maker: Manufacturer, trust: Trust) -> None:
