@@ -31,6 +31,7 @@ _HEX_SIZE: Final = re.compile(r"0[xX]([0-9A-Fa-f]{1,13})")
 _LOWER_SIZE: Final = re.compile(r"([0-9]{1,15})([kmg])")
 _UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 _SHOWN_TEXT: Final = 60
+_MANIFEST_TYPES: Final = (str, bool, int, dict, list)
 
 _WORDS: Final[Mapping[Kind, str]] = {
     Kind.BOOL: "true or false",
@@ -233,8 +234,8 @@ def _wrong_type(path: Path, kind: Kind, value: Any) -> Problem:
 
 
 def _type(value: object) -> str:
-    if isinstance(value, Other):
-        return "a fraction, a date or a very long number"
+    if isinstance(value, Other) or (value is not UNKNOWN_VALUE and not isinstance(value, _MANIFEST_TYPES)):
+        return "a fraction, a date or a time"
     if isinstance(value, bool | int) or value is UNKNOWN_VALUE:
         return shown(value)
     return "a table" if isinstance(value, dict) else type_name(value)

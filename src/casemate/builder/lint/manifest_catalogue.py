@@ -23,7 +23,7 @@ _TEXT: Final = (
         "gramine-toml",
         ERROR,
         "Gramine's own TOML parser reads some documents otherwise than TOML says: multi-line strings, "
-        "carriage returns, NUL behind an escape, integers beyond 64 bits, a byte order mark.",
+        "carriage returns, control characters behind an escape, a byte order mark.",
         "Write strings in one pair of quotation marks with \\n in them, and lines that end in a line feed.",
         fixes=True,
     ),
