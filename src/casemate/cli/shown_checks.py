@@ -32,6 +32,9 @@ class Outcome(Protocol):
 def show_result(result: AttestationResult, *, everything: bool) -> None:
     """The verdict and what it is about, then the refused checks, or all of them."""
     show_summary(_summary(result))
+    for grant in result.grants:
+        end = "" if grant.until is None else f" (until {grant.until:%Y-%m-%dT%H:%M:%SZ})"
+        click.echo(f"accepted: {grant.what}{end}, because {grant.reason}")
     shown = [check for check in result.checks if everything or not check.passed]
     if shown:
         click.echo()

@@ -10,10 +10,11 @@ import click
 
 from casemate.cli.hexadecimal import hex_bytes
 from casemate.cli.shown_checks import show_result
+from casemate.cli.verify_policy import policy_option, read_policy
 from casemate.cli.verify_trust import Trust, all_option, trust_options
 
 if TYPE_CHECKING:
-    from casemate.verifier.policy import AppraisalPolicy
+    from casemate.verifier.policy import AppraisalPolicy, Policy
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -38,12 +39,16 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="What the enclave must have bound into the quote.",
 )
 @click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
+@policy_option
 @all_option
 @trust_options
-def command(file: Path, *, trust: Trust, as_json: bool, everything: bool, **accepted: Any) -> None:
-    """Appraise the SGX quote in FILE.
+def command(
+    file: Path, *, trust: Trust, report_data: bytes | None, as_json: bool, everything: bool, **accepted: Any
+) -> None:
+    """Appraise the quote in FILE.
 
-    Name the enclave by --mrenclave, or by --mrsigner with --isvprodid. The verdict is "affirming" when every
+    Name the enclave by --mrenclave, or by --mrsigner with --isvprodid, or say in a --policy what is accepted;
+    trust domains need one. The verdict is "affirming" when every
     check has passed, and the exit code 0; otherwise "contraindicated": do not rely on that enclave. A check
     that was refused is shown with what was expected and what was found.
     """
@@ -57,6 +62,7 @@ def command(file: Path, *, trust: Trust, as_json: bool, everything: bool, **acce
         trust_roots=trust.roots(),
         policy=_policy(trust, **accepted),
         at=trust.at,
+        report_data=report_data,
     )
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
@@ -65,14 +71,23 @@ def command(file: Path, *, trust: Trust, as_json: bool, everything: bool, **acce
     require_affirming(result)
 
 
-def _policy(
+def _policy(trust: Trust, *, policy_file: Path | None, **accepted: Any) -> Policy:
+    """What is accepted: the policy in the file, or what the options name."""
+    if policy_file is None:
+        return _named(trust, **accepted)
+    given = accepted.values()
+    if trust.statuses or any(value is not None and value is not False and value != () for value in given):
+        raise click.UsageError("Beside --policy no other option but --report-data may say what is accepted.")
+    return read_policy(policy_file, trust.simulated_root)
+
+
+def _named(
     trust: Trust,
     *,
     mrenclaves: tuple[Any, ...],
     mrsigner: Any,
     isvprodid: int | None,
     min_isvsvn: int | None,
-    report_data: bytes | None,
     allow_debug: bool,
 ) -> AppraisalPolicy:
     from casemate.verifier.policy import AppraisalPolicy
@@ -82,7 +97,6 @@ def _policy(
         mrsigner=mrsigner,
         isvprodid=isvprodid,
         min_isvsvn=min_isvsvn,
-        report_data=report_data,
         allow_debug=allow_debug,
         accepted_statuses=trust.accepted(),
     )

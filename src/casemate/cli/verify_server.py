@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from casemate.cli.reading import read_file, read_public_key
 from casemate.cli.shown_checks import show_result
+from casemate.cli.verify_policy import policy_option, read_policy, require_one_kind
 from casemate.cli.verify_trust import Trust, all_option, trust_options
+
+if TYPE_CHECKING:
+    from casemate.verifier.policy import Policy
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: Seconds for a connection to a server, and for each step of its handshake.
@@ -35,6 +40,7 @@ _TIMEOUT = 20
     metavar="PUB.pem",
     help="Who must have signed the reference values; repeatable, one is enough.",
 )
+@policy_option
 @click.option(
     "--write-certificate",
     "pin",
@@ -50,6 +56,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     bundle: Path | None,
     reference_values: Path | None,
     reference_keys: tuple[Path, ...],
+    policy_file: Path | None,
     pin: Path | None,
     trust: Trust,
     as_json: bool,
@@ -57,29 +64,30 @@ def command(  # noqa: PLR0913 - one argument for each option
 ) -> None:
     """Appraise the RA-TLS certificate of the service at URL, https://HOST[:PORT].
 
-    The evidence in the certificate has to be that of the bundle's enclave, and speak for the key with which
-    the TLS connection was made. The verdict is "affirming" when every check has passed; otherwise
-    "contraindicated": do not talk to it. Pin an affirmed certificate with --write-certificate, or verify each
-    connection: whoever connects without either may talk to anybody.
+    The evidence in the certificate has to be that of the bundle's enclave, or of what the policy accepts, and
+    speak for the key with which the TLS connection was made. The verdict is "affirming" when every check has
+    passed; otherwise "contraindicated": do not talk to it. Pin an affirmed certificate with
+    --write-certificate, or verify each connection: whoever connects without either may talk to anybody.
     """
     import hashlib
 
     from casemate.adapters.tls_peer import server_certificate
     from casemate.verifier.ratls import appraise_certificate
-    from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
     from casemate.verifier.result import require_affirming
 
-    expected = _reference_file(bundle, reference_values)
-    values = ReferenceValues.parse(
-        read_file(expected), str(expected), tuple(read_public_key(path) for path in reference_keys)
+    policy = _expected(
+        trust,
+        bundle=bundle,
+        reference_values=reference_values,
+        reference_keys=reference_keys,
+        policy_file=policy_file,
     )
-    _require_one_kind(expected, simulated=values.simulated, simulated_root=trust.simulated_root)
     certificate = server_certificate(url, timeout=_TIMEOUT)
     result = appraise_certificate(
         certificate,
         endorsements=trust.endorsements(),
         trust_roots=trust.roots(),
-        policy=replace(appraisal_policy(values), accepted_statuses=trust.accepted()),
+        policy=policy,
         at=trust.at,
     )
     fingerprint = hashlib.sha256(certificate).hexdigest()
@@ -118,28 +126,26 @@ def _pin(certificate: bytes, path: Path, url: str, *, tell: bool) -> None:
         click.echo(f"use it with: {shlex.join(words)}")
 
 
-def _reference_file(bundle: Path | None, reference_values: Path | None) -> Path:
+def _expected(
+    trust: Trust,
+    *,
+    bundle: Path | None,
+    reference_values: Path | None,
+    reference_keys: tuple[Path, ...],
+    policy_file: Path | None,
+) -> Policy:
+    """What has to be running there."""
     from casemate.builder.bundle import Bundle
+    from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 
-    if (bundle is None) == (reference_values is None):
-        raise click.UsageError("Give one of --bundle and --reference-values.")
-    return reference_values or Bundle(bundle or Path()).reference_values_path
-
-
-def _require_one_kind(where: Path, *, simulated: bool, simulated_root: Path | None) -> None:
-    """Simulated reference values go with a simulated root, real ones with Intel's; never crosswise."""
-    if simulated == (simulated_root is not None):
-        return
-    from casemate.errors import RefusedError
-
-    raise RefusedError(
-        "reference values",
-        expected="simulated ones, as a simulated root is named"
-        if simulated_root
-        else "real ones, as no simulated root is named",
-        got="simulated ones" if simulated else "real ones",
-        where=str(where),
-        hint="A simulated bundle runs on a simulated platform only: name its root with --simulated-root."
-        if simulated
-        else "Leave --simulated-root away: Intel's root is trusted without naming it.",
-    )
+    if sum(given is not None for given in (bundle, reference_values, policy_file)) != 1:
+        raise click.UsageError("Give one of --bundle, --reference-values and --policy.")
+    if policy_file is not None:
+        if reference_keys or trust.statuses:
+            raise click.UsageError("Beside --policy, --reference-key and --accept-status say nothing.")
+        return read_policy(policy_file, trust.simulated_root)
+    file = reference_values or Bundle(bundle or Path()).reference_values_path
+    keys = tuple(read_public_key(path) for path in reference_keys)
+    values = ReferenceValues.parse(read_file(file), str(file), keys)
+    require_one_kind(file, simulated=values.simulated, simulated_root=trust.simulated_root)
+    return replace(appraisal_policy(values), accepted_statuses=trust.accepted())

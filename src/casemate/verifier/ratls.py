@@ -20,7 +20,7 @@ from casemate.errors import FormatError
 from casemate.formats.eat import AttestedCertificate
 from casemate.formats.sgx.collateral import Collateral
 from casemate.verifier.appraisal import appraise
-from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.policy import Policy
 from casemate.verifier.result import EVIDENCE_CHECK, AttestationResult, Check, Verdict
 from casemate.verifier.roots import TrustRoots
 
@@ -36,7 +36,7 @@ def appraise_certificate(
     *,
     endorsements: Collateral,
     trust_roots: TrustRoots,
-    policy: AppraisalPolicy,
+    policy: Policy,
     at: datetime,
 ) -> AttestationResult:
     """Judge the evidence of a certificate at one instant, and whether it speaks for the certificate's key.
@@ -45,7 +45,7 @@ def appraise_certificate(
         certificate: DER; the peer has proved that it holds its key.
         endorsements: Intel's collateral for the platform.
         trust_roots: The roots that are trusted.
-        policy: Which enclaves are accepted. Its ``report_data`` is set here.
+        policy: What is accepted. The report data that it names do not count: those of the certificate do.
         at: The instant, with a time zone.
     """
     try:
@@ -56,8 +56,9 @@ def appraise_certificate(
         attested.evidence.quote,
         endorsements=endorsements,
         trust_roots=trust_roots,
-        policy=replace(policy, report_data=_report_data(attested)),
+        policy=policy,
         at=at,
+        report_data=_report_data(attested),
     )
     key = _key_check(attested)
     verdict = result.verdict if key.passed else Verdict.CONTRAINDICATED

@@ -181,3 +181,21 @@ def test_the_document_has_no_advice_in_it(
     document = json.loads(capsys.readouterr().out)
     assert document["attestation"]["verdict"] == "affirming"
     assert (tmp_path / "pinned.pem").exists()
+
+
+def test_a_policy_says_what_has_to_run_there(
+    port: int, tmp_path: Path, platform: SimulatedPlatform, enclave: SimulatedEnclave
+) -> None:
+    words = arguments(tmp_path, platform, enclave)
+    at = words.index("--reference-values")
+    others = [*words[:at], *words[at + 2 :]]
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'version = 1\n[enclave]\nmrenclave = "{enclave.mrenclave.hex()}"\n')
+    url = f"https://localhost:{port}"
+    assert run(["verify", "server", url, *others, "--policy", str(policy)]) == 0
+    policy.write_text(f'version = 1\n[enclave]\nmrenclave = "{"00" * 32}"\n')
+    assert run(["verify", "server", url, *others, "--policy", str(policy)]) == 1
+    assert run(["verify", "server", url, *words, "--policy", str(policy)]) == 2
+    assert (
+        run(["verify", "server", url, *others, "--policy", str(policy), "--accept-status", "OutOfDate"]) == 2
+    )
