@@ -158,8 +158,10 @@ def test_standard_input_is_read(
         ((".",), "error: file to judge: expected a file that can be read, got Is a directory (.)"),
         (
             ("notes.txt",),
-            "error: kind of file: expected a manifest, a template of "
-            "one, or a Dockerfile, got something else (notes.txt)",
+            (
+                "error: kind of file: expected a manifest, a template of "
+                "one, or a Dockerfile, got something else (notes.txt)"
+            ),
         ),
         (("x.manifest", "--json", "--sarif"), "Error: --json, --sarif and --diff exclude each other."),
         (

@@ -131,8 +131,10 @@ CASES = [
         "removed-variable",
         'loader.env.SECRET_PROVISION_SET_PF_KEY = "k"',
         12,
-        "loader.env.SECRET_PROVISION_SET_PF_KEY: expected SECRET_PROVISION_SET_KEY, "
-        "got SECRET_PROVISION_SET_PF_KEY",
+        (
+            "loader.env.SECRET_PROVISION_SET_PF_KEY: expected SECRET_PROVISION_SET_KEY, "
+            "got SECRET_PROVISION_SET_PF_KEY"
+        ),
     ),
     ("missing-key", "libos.entrypoint ==", None, "manifest: expected libos.entrypoint, got nothing"),
     ("missing-key", "fs.mounts ==", None, "manifest: expected fs.mounts, got nothing"),
@@ -168,8 +170,10 @@ CASES = [
         "wrong-value",
         'loader.log_level == "warn"',
         20,
-        'loader.log_level: expected "none" or "error" or "warning" '
-        'or "debug" or "trace" or "all", got "warn"',
+        (
+            'loader.log_level: expected "none" or "error" or "warning" '
+            'or "debug" or "trace" or "all", got "warn"'
+        ),
     ),
     ("wrong-value", "sgx.isvsvn == 65536", 14, "sgx.isvsvn: expected 0 to 65535, got 65536"),
     ("wrong-value", "sgx.max_threads == 4097", 19, "sgx.max_threads: expected 1 to 4096, got 4097"),
@@ -400,8 +404,10 @@ CASES = [
         "ra-tls-incomplete",
         'loader.env.RA_TLS_MRSIGNER = "any"',
         12,
-        "loader.env.RA_TLS_MRSIGNER: expected also RA_TLS_MRENCLAVE, "
-        "RA_TLS_ISV_PROD_ID, RA_TLS_ISV_SVN, got nothing",
+        (
+            "loader.env.RA_TLS_MRSIGNER: expected also RA_TLS_MRENCLAVE, "
+            "RA_TLS_ISV_PROD_ID, RA_TLS_ISV_SVN, got nothing"
+        ),
     ),
     (
         "secret-in-env",
@@ -440,8 +446,10 @@ CASES = [
         "untrusted-names",
         "sys.enable_extra_runtime_domain_names_conf = true",
         46,
-        "sys.enable_extra_runtime_domain_names_conf: expected a certificate "
-        "authority of its own, SSL_CERT_FILE, got none",
+        (
+            "sys.enable_extra_runtime_domain_names_conf: expected a certificate "
+            "authority of its own, SSL_CERT_FILE, got none"
+        ),
     ),
     (
         "sealed-to-mrenclave",
@@ -457,8 +465,10 @@ CASES = [
     ),
     (
         "encrypted-overlap",
-        'fs.mounts == [{ type = "encrypted", path = "/e", uri = "file:e" '
-        '}, { type = "encrypted", path = "/f", uri = "file:e/f" }]',
+        (
+            'fs.mounts == [{ type = "encrypted", path = "/e", uri = "file:e" '
+            '}, { type = "encrypted", path = "/f", uri = "file:e/f" }]'
+        ),
         67,
         'fs.mounts[1]: expected folders of its own, got "file:e/f" inside another one',
     ),
