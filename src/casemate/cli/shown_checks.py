@@ -29,12 +29,17 @@ class Outcome(Protocol):
         """What was found."""
 
 
-def show_result(result: AttestationResult, *, everything: bool) -> None:
-    """The verdict and what it is about, then the refused checks, or all of them."""
+def show_result(result: AttestationResult, *, everything: bool, explain: bool) -> None:
+    """The verdict and what it is about, then the refused checks, or all of them, or an explanation."""
     show_summary(_summary(result))
     for grant in result.grants:
         end = "" if grant.until is None else f" (until {grant.until:%Y-%m-%dT%H:%M:%SZ})"
         click.echo(f"accepted: {grant.what}{end}, because {grant.reason}")
+    if explain:
+        from casemate.cli.shown_explanation import explanation
+
+        click.echo("\n".join(explanation(result)))
+        return
     shown = [check for check in result.checks if everything or not check.passed]
     if shown:
         click.echo()

@@ -11,7 +11,7 @@ import click
 from casemate.cli.hexadecimal import hex_bytes
 from casemate.cli.shown_checks import show_result
 from casemate.cli.verify_policy import policy_option, read_policy
-from casemate.cli.verify_trust import Trust, all_option, trust_options
+from casemate.cli.verify_trust import Trust, all_option, explain_option, trust_options
 
 if TYPE_CHECKING:
     from casemate.verifier.policy import AppraisalPolicy, Policy
@@ -41,16 +41,24 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
 @policy_option
 @all_option
+@explain_option
 @trust_options
 def command(
-    file: Path, *, trust: Trust, report_data: bytes | None, as_json: bool, everything: bool, **accepted: Any
+    file: Path,
+    *,
+    trust: Trust,
+    report_data: bytes | None,
+    as_json: bool,
+    everything: bool,
+    explain: bool,
+    **accepted: Any,
 ) -> None:
     """Appraise the quote in FILE.
 
     Name the enclave by --mrenclave, or by --mrsigner with --isvprodid, or say in a --policy what is accepted;
-    trust domains need one. The verdict is "affirming" when every
-    check has passed, and the exit code 0; otherwise "contraindicated": do not rely on that enclave. A check
-    that was refused is shown with what was expected and what was found.
+    trust domains need one. The verdict is "affirming" when every check has passed, and the exit code 0;
+    otherwise "contraindicated": do not rely on that enclave. A check that was refused is shown with what was
+    expected and what was found; --explain shows every step, and what was not looked at.
     """
     from casemate.cli.reading import read_file
     from casemate.verifier.appraisal import appraise
@@ -67,7 +75,7 @@ def command(
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
-        show_result(result, everything=everything)
+        show_result(result, everything=everything, explain=explain)
     require_affirming(result)
 
 

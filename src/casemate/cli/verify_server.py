@@ -12,7 +12,7 @@ import click
 from casemate.cli.reading import read_file, read_public_key
 from casemate.cli.shown_checks import show_result
 from casemate.cli.verify_policy import policy_option, read_policy, require_one_kind
-from casemate.cli.verify_trust import Trust, all_option, trust_options
+from casemate.cli.verify_trust import Trust, all_option, explain_option, trust_options
 
 if TYPE_CHECKING:
     from casemate.verifier.policy import Policy
@@ -49,6 +49,7 @@ _TIMEOUT = 20
     help="Write the certificate there, PEM, when it is affirmed, to be pinned.",
 )
 @all_option
+@explain_option
 @trust_options
 def command(  # noqa: PLR0913 - one argument for each option
     url: str,
@@ -61,6 +62,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     trust: Trust,
     as_json: bool,
     everything: bool,
+    explain: bool,
 ) -> None:
     """Appraise the RA-TLS certificate of the service at URL, https://HOST[:PORT].
 
@@ -100,7 +102,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         }
         click.echo(json.dumps(document, indent=2))
     else:
-        show_result(result, everything=everything)
+        show_result(result, everything=everything, explain=explain)
         click.echo(f"certificate: SHA-256 {fingerprint}")
     require_affirming(result)
     if pin is not None:

@@ -143,3 +143,8 @@ def trust_options(function: Callable[..., None]) -> Callable[..., None]:
 all_option = click.option(
     "--all", "everything", is_flag=True, help="Show every check, not only those that were refused."
 )
+explain_option = click.option(
+    "--explain",
+    is_flag=True,
+    help="Show every step with what was compared, how the platform stands, and what was not looked at.",
+)

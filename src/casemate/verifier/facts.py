@@ -43,8 +43,7 @@ class Facts:
         tdx_module: How the TDX module stands; ``None`` for SGX, and where modules have no level.
         tcb_evaluation_data_number: Which of Intel's TCB recoveries TCB info knows.
         qe_evaluation_data_number: Which of them the QE identity knows.
-        known_until: When the oldest of TCB info, QE identity and CRLs was issued: what Intel has published
-            since then is not known here.
+        issued: When each document was issued: what Intel has said since then is not known here.
     """
 
     platform: PckExtension | None
@@ -56,7 +55,7 @@ class Facts:
     tdx_module: IsvStanding | None
     tcb_evaluation_data_number: int | None
     qe_evaluation_data_number: int | None
-    known_until: datetime | None
+    issued: tuple[tuple[str, datetime], ...]
 
     @classmethod
     def of(
@@ -94,7 +93,7 @@ class Facts:
             tdx_module=_module(domain, standing),
             tcb_evaluation_data_number=info.tcb_evaluation_data_number if info else None,
             qe_evaluation_data_number=identity.tcb_evaluation_data_number if identity else None,
-            known_until=_known_until(endorsements),
+            issued=_issued(endorsements),
         )
 
 
@@ -111,12 +110,13 @@ def _module(domain: TdReport | None, standing: Standing | None) -> IsvStanding |
     return IsvStanding(isvsvn=domain.tee_tcb_svn[0], level=standing.module_level)
 
 
-def _known_until(endorsements: Endorsements) -> datetime | None:
-    issued = [
-        *(document.issue_date for document in (endorsements.tcb_info, endorsements.qe_identity) if document),
-        *(crl.this_update for crl in (endorsements.root_crl, endorsements.pck_crl) if crl),
-    ]
-    return min(issued, default=None)
+def _issued(endorsements: Endorsements) -> tuple[tuple[str, datetime], ...]:
+    lists = (("root CRL", endorsements.root_crl), ("PCK CRL", endorsements.pck_crl))
+    documents = (("TCB info", endorsements.tcb_info), ("QE identity", endorsements.qe_identity))
+    return (
+        *((name, crl.this_update) for name, crl in lists if crl is not None),
+        *((name, document.issue_date) for name, document in documents if document is not None),
+    )
 
 
 def facts_in_json(facts: Facts | None) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _tcb_in_json(facts: Facts) -> dict[str, Any]:
         "tdx_module": _standing_in_json(facts.tdx_module),
         "tcb_evaluation_data_number": facts.tcb_evaluation_data_number,
         "qe_evaluation_data_number": facts.qe_evaluation_data_number,
-        "known_until": facts.known_until.isoformat() if facts.known_until else None,
+        "issued": {name: date.isoformat() for name, date in facts.issued},
     }
 
 

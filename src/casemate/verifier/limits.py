@@ -57,11 +57,9 @@ def not_checked(
     others = [name for name in open_ if name != Requirement.REPORT_DATA.title and name in _OF_THE_ENCLAVE]
     if others:
         lines.append(f"what the policy names no value for: {', '.join(others)}")
-    if facts is not None and facts.known_until is not None:
-        lines.append(
-            f"what Intel has revoked or found out after {moment(facts.known_until)}, when the oldest of CRLs,"
-            " TCB info and QE identity was issued"
-        )
+    if facts is not None and facts.issued:
+        documents = ", ".join(f"{name} of {moment(date)}" for name, date in facts.issued)
+        lines.append(f"what Intel has revoked or found out since: {documents}")
     return (*lines, *_NEVER)
 
 

@@ -21,9 +21,10 @@ FRESHNESS = (
     " somebody else's"
 )
 OPEN = "what the policy names no value for: enclave: MRENCLAVE, enclave: ATTRIBUTES, enclave: MISCSELECT"
+ISSUED = "2026-11-20T12:00:00Z"
 LATER = (
-    "what Intel has revoked or found out after 2026-11-20T12:00:00Z, when the oldest of CRLs, TCB info and QE"
-    " identity was issued"
+    f"what Intel has revoked or found out since: root CRL of {ISSUED}, PCK CRL of {ISSUED}, TCB info of"
+    f" {ISSUED}, QE identity of {ISSUED}"
 )
 OWNER = "whose the platform is and where it stands: a PCK certificate names neither an owner nor a place"
 HARDWARE = (
@@ -136,7 +137,9 @@ def test_the_document_carries_every_check(files: list[str], capsys: pytest.Captu
             "tdx_module": None,
             "tcb_evaluation_data_number": 21,
             "qe_evaluation_data_number": 21,
-            "known_until": "2026-11-20T12:00:00+00:00",
+            "issued": dict.fromkeys(
+                ["root CRL", "PCK CRL", "TCB info", "QE identity"], "2026-11-20T12:00:00+00:00"
+            ),
         },
         "not_checked": [CODE, FRESHNESS, OPEN, LATER, OWNER, HARDWARE],
     }
