@@ -6,22 +6,61 @@ import hashlib
 import ssl
 
 import pytest
+from cryptography import x509
 from tests.support.dcap_corpus import CORPUS, needs_corpus
 
-from casemate.formats.eat import AttestedCertificate
+from casemate.formats import der
+from casemate.formats.eat import EVIDENCE_OID, AttestedCertificate, TaggedEvidence
 from casemate.formats.sgx.quote import Quote
 
 pytestmark = needs_corpus
+FOLDER = CORPUS / "ratls-certs"
+
+
+def der_of(maker: str) -> bytes:
+    pem = (FOLDER / f"{maker}-cert.pem").read_text()
+    return ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERTIFICATE-----") :])
 
 
 @pytest.mark.parametrize("maker", ["gramine", "rats-tls"])
 def test_evidence_of_other_makers_binds_their_key(maker: str) -> None:
-    folder = CORPUS / "ratls-certs"
-    pem = (folder / f"{maker}-cert.pem").read_text()
-    pem = pem[pem.index("-----BEGIN CERTIFICATE-----") :]
-    attested = AttestedCertificate.parse(ssl.PEM_cert_to_DER_cert(pem))
+    attested = AttestedCertificate.parse(der_of(maker))
     evidence = attested.evidence
-    assert evidence.quote == (folder / f"ratls-{maker}.quote.bin").read_bytes()
+    assert isinstance(evidence, TaggedEvidence)
+    assert evidence.quote == (FOLDER / f"ratls-{maker}.quote.bin").read_bytes()
     assert hashlib.new(evidence.key_hash_algorithm, attested.public_key).digest() == evidence.key_hash
     report_data = Quote.parse(evidence.quote).report.report_data
-    assert report_data == hashlib.sha256(evidence.claims).digest().ljust(64, b"\0")
+    assert report_data == hashlib.sha256(evidence.claims).digest().ljust(64, b"\0") == attested.report_data
+
+
+def test_the_certificate_of_an_older_gramine_is_read_where_cryptography_refuses_it() -> None:
+    """NULL parameters beside ecdsa-with-SHA256, as mbedTLS wrote them before 3.5."""
+    with pytest.raises(ValueError, match="error parsing"):
+        x509.load_der_x509_certificate(der_of("gramine")).signature_hash_algorithm  # noqa: B018 - read lazily
+    assert AttestedCertificate.parse(der_of("gramine")).form == "interoperable RA-TLS"
+
+
+def test_the_older_form_beside_it_binds_the_same_key() -> None:
+    """What Gramine writes for its own older verifiers: its quote binds the key itself."""
+    certificate = der_of("gramine")
+    attested = AttestedCertificate.parse(certificate)
+    hidden = certificate.replace(der.encode_oid(EVIDENCE_OID), der.encode_oid("2.23.133.5.4.8"))
+    older = AttestedCertificate.parse(hidden)
+    assert older.form == "Gramine before 1.8"
+    assert older.public_key == attested.public_key
+    assert Quote.parse(older.evidence.quote).report.report_data == older.report_data
+
+
+@pytest.mark.parametrize("maker", ["gramine", "rats-tls"])
+def test_any_other_key_is_refused(maker: str) -> None:
+    """Every byte of the key changed in turn: the certificate no longer speaks for it."""
+    certificate = der_of(maker)
+    key = AttestedCertificate.parse(certificate).public_key
+    at = certificate.index(key)
+    for index in range(len(key) - 32, len(key)):
+        changed = bytearray(certificate)
+        changed[at + index] ^= 1
+        attested = AttestedCertificate.parse(bytes(changed))
+        assert isinstance(attested.evidence, TaggedEvidence)
+        own = hashlib.new(attested.evidence.key_hash_algorithm, attested.public_key).digest()
+        assert own != attested.evidence.key_hash

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from casemate.errors import FormatError
 from casemate.formats import cbor
-from casemate.formats.eat import TaggedEvidence
+from casemate.formats.eat import AttestedCertificate, TaggedEvidence
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_an_item_or_a_format_error(data: bytes) -> None:
-    for parse in (cbor.loads, TaggedEvidence.parse):
+    for parse in (cbor.loads, TaggedEvidence.parse, AttestedCertificate.parse):
         with contextlib.suppress(FormatError):
             parse(data)
 

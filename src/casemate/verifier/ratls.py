@@ -2,7 +2,8 @@
 
 "Interoperable RA-TLS" of the CCC Attestation SIG: the certificate carries a quote and claims; the quote's
 report data is the hash of the claims, the claims hold the hash of the certificate's public key. The chain of
-three links (key, claims, quote) is what makes the connection that of the enclave.
+three links (key, claims, quote) is what makes the connection that of the enclave. In older forms there are no
+claims, and the report data are the hash of the key. All 64 bytes of the report data are judged.
 
 Not checked here, because nothing follows from it: the certificate's names, dates and self-signature. The time
 inside an enclave is the host's, anybody can take any name, and the quote tells who made the certificate.
@@ -17,16 +18,15 @@ from datetime import datetime
 from hmac import compare_digest
 
 from casemate.errors import FormatError
-from casemate.formats.eat import AttestedCertificate
+from casemate.formats.eat import AttestedCertificate, TaggedEvidence
 from casemate.formats.sgx.collateral import Collateral
 from casemate.verifier.appraisal import appraise
 from casemate.verifier.policy import Policy
 from casemate.verifier.result import EVIDENCE_CHECK, AttestationResult, Check, Verdict
 from casemate.verifier.roots import TrustRoots
 
-#: Bytes of a report's free field.
-_REPORT_DATA_SIZE = 64
 _PROFILE = "Interoperable RA-TLS"
+_EXPECTED = "a quote that speaks for the key"
 #: Name of the other check that this module adds to those of the quote.
 KEY_CHECK = "certificate: key that the evidence speaks for"
 
@@ -58,22 +58,19 @@ def appraise_certificate(
         trust_roots=trust_roots,
         policy=policy,
         at=at,
-        report_data=_report_data(attested),
+        report_data=attested.report_data,
     )
-    key = _key_check(attested)
-    verdict = result.verdict if key.passed else Verdict.CONTRAINDICATED
-    checks = (_evidence_check("one quote and its claims"), key, *result.checks)
-    return replace(result, verdict=verdict, checks=checks)
+    made = [_evidence_check(f"{_EXPECTED} ({attested.form})")]
+    if isinstance(attested.evidence, TaggedEvidence):
+        made.append(_key_check(attested.evidence, attested.public_key))
+    passed = all(check.passed for check in made)
+    verdict = result.verdict if passed else Verdict.CONTRAINDICATED
+    return replace(result, verdict=verdict, checks=(*made, *result.checks))
 
 
-def _report_data(attested: AttestedCertificate) -> bytes:
-    """What the quote has to hold: SHA-256 of the claims, then zeros."""
-    return hashlib.sha256(attested.evidence.claims).digest().ljust(_REPORT_DATA_SIZE, b"\0")
-
-
-def _key_check(attested: AttestedCertificate) -> Check:
-    evidence = attested.evidence
-    own = hashlib.new(evidence.key_hash_algorithm, attested.public_key).digest()
+def _key_check(evidence: TaggedEvidence, public_key: bytes) -> Check:
+    """The claims speak of the certificate's key. A bare quote binds it by its report data."""
+    own = hashlib.new(evidence.key_hash_algorithm, public_key).digest()
     return Check(
         name=KEY_CHECK,
         passed=compare_digest(own, evidence.key_hash),
@@ -87,7 +84,7 @@ def _evidence_check(got: str, *, passed: bool = True) -> Check:
     return Check(
         name=EVIDENCE_CHECK,
         passed=passed,
-        expected="one quote and its claims",
+        expected=_EXPECTED,
         got=got,
         reference=f"{_PROFILE}, evidence extension",
     )

@@ -163,7 +163,7 @@ def test_another_service_is_said_to_be_one(
         options = arguments(tmp_path, platform, enclave)
         assert run(["verify", "server", f"https://localhost:{port}", *options]) == 1
     error, hint = capsys.readouterr().err.splitlines()
-    assert error.startswith("error: certificate: evidence: expected one quote and its claims, got ")
+    assert error.startswith("error: certificate: evidence: expected a quote that speaks for the key, got ")
     assert hint == (
         "hint: This is no service of Casemate; name the port on which the workload itself listens."
     )
