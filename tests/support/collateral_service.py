@@ -138,6 +138,7 @@ class Service:
 
     store: CollateralStore
     api: Api
+    app: CollateralApp
     hot: HotCopies
     watch: Watch
     counters: Counters
@@ -196,7 +197,7 @@ def running_service(
     try:
         assert ready.wait(10)
         watch = Watch(store, hot.clear)
-        yield Service(store=store, api=api, hot=hot, watch=watch, counters=counters, client=client)
+        yield Service(store=store, api=api, app=app, hot=hot, watch=watch, counters=counters, client=client)
     finally:
         client.close()
         server.stop()

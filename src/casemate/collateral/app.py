@@ -25,6 +25,7 @@ from itertools import count
 from typing import Any, Final, TypeAlias
 
 from casemate.collateral.api import Api, Route
+from casemate.collateral.asgi import PREPARED_RESPONSE, SendPrepared
 from casemate.collateral.messages import Request, Response, parse_query, text_response
 from casemate.collateral.metrics import Counters
 from casemate.collateral.problem import CollateralRefusedError, Problem
@@ -67,6 +68,7 @@ class Prepared:
         until: Seconds since 1970 until which it may be.
         etag: Its validator; empty where it has none.
         headers: All but the identifier of the request.
+        head: The same without the length, as lines: what a server that need not look at them sends.
         unchanged: Those of the answer that says that the client has it.
         body: The message with the body.
     """
@@ -75,6 +77,7 @@ class Prepared:
     until: float
     etag: bytes
     headers: tuple[tuple[bytes, bytes], ...]
+    head: bytes
     unchanged: tuple[tuple[bytes, bytes], ...]
     body: _Message
 
@@ -132,9 +135,14 @@ class CollateralApp:
             await send({"type": "http.response.body", "body": b""})
             self._counters.add("requests_total", hot.label, "304")
             return
-        headers = [*hot.headers, (_REQUEST_ID, request_id)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send(hot.body)
+        extension = scope.get("extensions", {}).get(PREPARED_RESPONSE)
+        if extension is not None:
+            send_prepared: SendPrepared = extension["send"]
+            await send_prepared(b"%s%s: %s\r\n" % (hot.head, _REQUEST_ID, request_id), hot.body["body"])
+        else:
+            headers = [*hot.headers, (_REQUEST_ID, request_id)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send(hot.body)
         self._counters.add("requests_total", hot.label, "200")
 
     def _read_headers(self, headers: _Headers) -> tuple[bytes, bytes | None]:
@@ -284,6 +292,7 @@ def _prepare(label: str, response: Response) -> Prepared:
         until=response.until,
         etag=etag,
         headers=(*headers, (b"Content-Length", b"%d" % len(response.body))),
+        head=b"".join(b"%s: %s\r\n" % header for header in headers),
         unchanged=((b"ETag", etag),),
         body={"type": "http.response.body", "body": response.body},
     )

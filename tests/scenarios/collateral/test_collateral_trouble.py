@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.scenarios.collateral.conftest import Start
@@ -184,3 +186,65 @@ def test_upkeep_renews_and_watches_until_it_is_told_to_stop(
     assert "upkeep: store: got gone" in caplog.text
     assert "RuntimeError: defect" in caplog.text
     assert service.renew_all() == 0
+
+
+def read_to_end(client: ssl.SSLSocket) -> bytes:
+    data = b""
+    while more := client.recv(1 << 16):
+        data += more
+    return data
+
+
+@pytest.mark.parametrize(
+    ("version", "header", "closes"),
+    [("1.1", "Connection: close\r\n", b"Connection: close"), ("1.0", "", b"Connection: close")],
+)
+def test_an_answer_from_memory_ends_the_connection_of_who_asked_for_that(
+    service: Service, intel: FakeIntel, version: str, header: str, closes: bytes
+) -> None:
+    path = f"{SGX}/tcb?fmspc={intel.maker.fmspc}"
+    expected = service.client.get(path)
+    request = f"GET {path} HTTP/{version}\r\nHost: localhost\r\n{header}\r\n".encode()
+    with connected(service) as client:
+        client.sendall(request)
+        head, _, body = read_to_end(client).partition(b"\r\n\r\n")
+    assert body == expected.body
+    lines = head.split(b"\r\n")
+    assert lines[0] == b"HTTP/1.1 200 OK"
+    assert closes in lines
+    names = [line.split(b":")[0].decode() for line in lines[1:]]
+    assert sorted(names) == sorted({*expected.headers, "Connection"})
+
+
+def test_requests_that_come_together_are_answered_in_their_order(service: Service, intel: FakeIntel) -> None:
+    path = f"{SGX}/tcb?fmspc={intel.maker.fmspc}"
+    body = service.client.get(path).body
+    together = b"".join(
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nRequest-ID: r{number}\r\n{last}\r\n".encode()
+        for number, last in ((1, ""), (2, ""), (3, "Connection: close\r\n"))
+    )
+    with connected(service) as client:
+        client.sendall(together)
+        answers = read_to_end(client)
+    assert answers.count(body) == 3
+    found = [line for line in answers.split(b"\r\n") if line.startswith(b"Request-ID")]
+    assert found == [b"Request-ID: r1", b"Request-ID: r2", b"Request-ID: r3"]
+
+
+def test_any_asgi_server_can_run_it(service: Service, intel: FakeIntel) -> None:
+    """One that does not know how to send a prepared answer gets the two messages of ASGI."""
+    path = f"{SGX}/qe/identity"
+    expected = service.client.get(path)
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        raise NotImplementedError
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    asyncio.run(service.app(scope, receive, send))
+    start, body = sent
+    assert (start["status"], body["body"]) == (200, expected.body)
+    assert {name.decode() for name, _ in start["headers"]} == set(expected.headers) - {"date"}

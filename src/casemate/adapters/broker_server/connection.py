@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from casemate.collateral.asgi import PREPARED_RESPONSE, SendPrepared
+
+_CLOSE = b"\r\nConnection: close"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +118,33 @@ class _Connection(H11Protocol):
         super().handle_events()
         if self.cycle is not before:
             self._allow(self._limits.exchange)
+            # The task that reads the scope runs after this.
+            send: SendPrepared = partial(self._send_prepared, self.cycle)
+            self.scope["extensions"] = {PREPARED_RESPONSE: {"send": send}}
+
+    async def _send_prepared(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
+        """What the messages of ASGI and uvicorn's cycle do, for a head that h11 need not look at."""
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        length = b"%d" % len(body)
+        # h11 keeps its count of who has said what; what it would send is not looked at.
+        self.conn.send(h11.Response(status_code=200, headers=[(b"Content-Length", length)]))
+        self.conn.send(h11.Data(data=body))
+        self.conn.send(h11.EndOfMessage())
+        ends = self.conn.our_state is h11.MUST_CLOSE or not cycle.keep_alive
+        lines = [b"HTTP/1.1 200 OK\r\n"]
+        lines += [b"%s: %s\r\n" % header for header in cycle.default_headers]
+        lines += [head, b"Content-Length: ", length, _CLOSE if ends else b"", b"\r\n\r\n", body]
+        self.transport.write(b"".join(lines))
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if ends:
+            self.conn.send(h11.ConnectionClosed())
+            self.transport.close()
+        cycle.on_response()
 
     def on_response_complete(self) -> None:
         """A response was sent; the next request may be here already, and sets its own deadline."""
