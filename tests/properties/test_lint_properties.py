@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from typing import Any
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from casemate.builder.lint import Finding, lint_manifest
+from casemate.builder.lint import FileKind, Finding, kind_of, lint_dockerfile, lint_manifest
 from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.schema import REMOVED, SCHEMA
 from casemate.builder.lint.template import read_template
 from casemate.builder.lint.toml_values import Other
+from casemate.errors import FormatError, UsageError
 
 #: Pieces of which manifests and templates are made, right and wrong ones.
 PIECES = st.sampled_from(
@@ -118,6 +121,101 @@ def test_any_pieces_give_findings_with_a_place_in_the_text(*, text: str, templat
         if finding.line is not None and finding.column is not None:
             assert 1 <= finding.line <= len(lines)
             assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
+
+
+DOCKERFILES = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "FROM a",
+                "FROM ${B} AS b",
+                "ARG B=a:1",
+                "ENV A=1 B=2",
+                "ENV A b",
+                "RUN <<EOT",
+                "EOT",
+                "COPY <<-'X' /x",
+            ),
+            *(
+                "ONBUILD",
+                "USER",
+                "USER 0",
+                "ENTRYPOINT",
+                'CMD ["a"',
+                'CMD ["sh"]',
+                "ADD https://x /y",
+                "# escape=`",
+            ),
+            *(
+                " \\",
+                "\n",
+                "\r\n",
+                "\t",
+                " ",
+                '"',
+                "'",
+                "\\",
+                "`",
+                "${",
+                "$A",
+                "--from=x",
+                "\0",
+                "é",
+                "<<",
+                "#",
+            ),
+        ]
+    ),
+    max_size=30,
+).map("".join)
+
+
+@given(text=DOCKERFILES)
+def test_any_dockerfile_gives_findings_with_a_place_in_the_text(text: str) -> None:
+    lines = text.split("\n")
+    for finding in lint_dockerfile(text.encode(), "Dockerfile"):
+        assert finding.line is not None
+        assert finding.column is not None
+        assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_of_a_dockerfile_give_findings_or_our_error(data: bytes) -> None:
+    with contextlib.suppress(FormatError):
+        lint_dockerfile(data, "Dockerfile")
+
+
+@given(
+    data=st.binary(max_size=100) | DOCUMENTS.map(str.encode),
+    name=st.sampled_from(["x", "x.manifest", "Dockerfile"]),
+)
+def test_any_bytes_are_of_a_kind_or_refused(data: bytes, name: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert isinstance(kind_of(data, name), FileKind)
+
+
+#: Texts that trap a reader into quadratic time.
+TRAPS = {
+    "parts of a key": "a" + ".a" * 50_000 + " = 1",
+    "arrays inside each other": "a = " + "[" * 50_000,
+    "quotation marks": 'a = "' + '\\"' * 50_000,
+    "duplicates": "a = 1\n" * 10_000,
+    "comments with expressions": "# {{ a }}\n" * 10_000,
+    "conditions": "{% if a %}\nx = 1\n{% endif %}\n" * 3_000,
+    "branches": "{% if a %}" + "{% elif b %}\nx = 1\n" * 5_000 + "{% endif %}",
+    "brackets": "{{ " + "(" * 50_000,
+    "folders": 'fs.mounts = [{ path = "/a", uri = "file:/'
+    + "a/" * 50_000
+    + '" }]\nsgx.trusted_files = ["file:/b"]',
+    "variables": "[loader.env]\n" + "".join(f"A{number}_KEY = 'x'\n" for number in range(5_000)),
+}
+
+
+@pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS)
+@pytest.mark.timeout(20)
+def test_no_text_takes_quadratic_time(text: str) -> None:
+    lint_manifest(text.encode(), "x.manifest.sgx")
+    lint_manifest(text.encode(), "x.manifest", template=True)
 
 
 @given(text=DOCUMENTS | LINES)

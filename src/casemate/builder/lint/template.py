@@ -32,7 +32,7 @@ _INSIDE: Final = re.compile(
     r"""'(?:[^'\\]++|\\.)*+'|"(?:[^"\\]++|\\.)*+"|[-+]?%\}|-?\}\}|[\[({})\]"']""", re.DOTALL
 )
 _WORD: Final = re.compile(r"\s*([A-Za-z_]+)")
-_RAW_END: Final = re.compile(r"\{%[-+]?\s*endraw\s*(-|\+)?%\}")
+_RAW_END: Final = re.compile(r"\{%([-+]?)\s*endraw\s*([-+]?)%\}")
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 #: Blocks whose content is not part of the document where it stands.
 _ELSEWHERE: Final = frozenset({"macro", "set", "call", "filter"})
@@ -297,14 +297,14 @@ def _parts(text: str) -> Iterator[tuple[_Part, int, int, str]]:
         body = text[opening.end() : end - 2]
         word = _WORD.match(body) if part is _Part.STATEMENT else None
         if word is not None and word[1] == "raw":
-            at, strip = end, False
             yield (_Part.COMMENT, opening.start(), end, "")
             closing = _RAW_END.search(text, end)
             if closing is None:
                 raise _FaultFound(opening.start(), "{% endraw %} further down", "the end of the file")
-            yield (_Part.TEXT, end, closing.start(), "")
+            right = closing[1] == "-"
+            yield from _text(text, end, closing.start(), strip_left=strip, strip_right=right)
             yield (_Part.COMMENT, closing.start(), closing.end(), "")
-            at, strip = closing.end(), closing[1] == "-"
+            at, strip = closing.end(), closing[2] == "-"
             continue
         yield (part, opening.start(), end, body)
         at = end

@@ -90,6 +90,7 @@ def test_comments_of_jinja_render_to_nothing() -> None:
 
 def test_raw_text_is_not_jinja() -> None:
     assert trees('{% raw %}a = "{{ b }}"{% endraw %}\n') == [{"a": "{{ b }}"}]
+    assert trees('a = "{% raw -%} {{ {%- endraw -%} "\n') == [{"a": "{{"}]
 
 
 def test_jinja_in_a_comment_of_toml_is_told_at_the_expression() -> None:
