@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -153,7 +154,8 @@ def with_signed(world: World, offset: int, value: bytes) -> World:
 def with_qe_body(world: World, **changes: Any) -> World:
     quoting = world.platform.quoting_enclave
     platform = replace(
-        world.platform, quoting_enclave=replace(quoting, body=replace(quoting.body, **changes))
+        world.platform,
+        quoting_enclave=replace(quoting, body=msgspec.structs.replace(quoting.body, **changes)),
     )
     return replace(world, evidence=enclave(platform).quote(bytes(64)))
 

@@ -8,8 +8,9 @@ root.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.errors import FormatError
@@ -53,7 +54,7 @@ QUOTING_ENCLAVE = ReportBody(
     report_data=bytes(64),
 )
 #: The same of TDX.
-TD_QUOTING_ENCLAVE = replace(
+TD_QUOTING_ENCLAVE = msgspec.structs.replace(
     QUOTING_ENCLAVE,
     mrenclave=MrEnclave(hashlib.sha256(b"Casemate simulated quoting enclave of TDX").digest()),
     mrsigner=MrSigner(bytes.fromhex("dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5")),
@@ -104,7 +105,7 @@ class QuotingEnclave:
         """
         key = public_point(self.attestation_key)
         binding = hashlib.sha256(key + self.auth_data).digest() + bytes(32)
-        qe_report = replace(self.body, report_data=binding).to_bytes()
+        qe_report = msgspec.structs.replace(self.body, report_data=binding).to_bytes()
         signed = self._signed(report, version)
         return Quote(
             signed=signed,

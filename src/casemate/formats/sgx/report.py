@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import NewType
 
+import msgspec
+
 from casemate.errors import FormatError
 
 #: Measurement of an enclave's initial content, 32 bytes.
@@ -68,9 +70,11 @@ class Attributes:
         return self.flags & ~_KNOWN_FLAGS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportBody:
+class ReportBody(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The 384 bytes of a REPORT that its MAC, or a quote's signature, covers.
+
+    Two of them are read for each quote that is judged, and a struct is made in a fifth of the time of a
+    dataclass with as many fields; ``msgspec.structs.replace`` makes a changed one.
 
     Attributes:
         cpu_svn: CPUSVN, 16 bytes.
