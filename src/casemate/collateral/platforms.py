@@ -37,6 +37,8 @@ from casemate.verifier.vouching import vouch_for_pck_certificate
 _log = logging.getLogger(__name__)
 #: Certificates younger than this are not asked for again because a platform was updated.
 _RECENT = timedelta(hours=1)
+#: TCBs of one platform that are remembered: anybody can ask for any.
+MOST_TCBS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,7 @@ class Platforms:
                 where=_short(platform.id),
                 hint="the platform runs below every TCB level that Intel certifies: update its microcode",
             )
-        if known is None:
+        if known is None and len(platform.tcbs) < MOST_TCBS:
             self._around.store.add_tcb(platform.id, tcb)
         return certificate
 
@@ -271,6 +273,7 @@ def _platform(query: PckQuery, answer: PckAnswer, before: Platform | None, now: 
     if answer.chosen and before is not None:
         certificates = {one.tcbm: one for one in before.certificates} | certificates
     asked = bool(query.tcb.cpu_svn and query.tcb.pce_svn)
+    has_room = before is None or len(before.tcbs) < MOST_TCBS or _known(before, query.tcb) is not None
     return Platform(
         id=query.id,
         encrypted_ppid=query.encrypted_ppid or (before.encrypted_ppid if before else ""),
@@ -279,7 +282,7 @@ def _platform(query: PckQuery, answer: PckAnswer, before: Platform | None, now: 
         authority=answer.authority,
         issuer_chain=answer.issuer_chain,
         certificates=tuple(certificates[tcbm] for tcbm in sorted(certificates)),
-        tcbs=(replace(query.tcb, tcbm=answer.chosen),) if asked and answer.chosen else (),
+        tcbs=(replace(query.tcb, tcbm=answer.chosen),) if asked and answer.chosen and has_room else (),
         fetched_at=now,
     )
 

@@ -248,3 +248,16 @@ def test_any_asgi_server_can_run_it(service: Service, intel: FakeIntel) -> None:
     start, body = sent
     assert (start["status"], body["body"]) == (200, expected.body)
     assert {name.decode() for name, _ in start["headers"]} == set(expected.headers) - {"date"}
+
+
+def test_whoever_asks_for_ever_new_tcbs_fills_no_store(
+    service: Service, platform: KnownPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casemate.collateral.platforms.MOST_TCBS", 3)
+    parameters = pckcert_parameters(platform)
+    for number in range(6):
+        updated = f"f{number}{platform.cpu_svn[2:]}"
+        reply = service.client.get(f"{SGX}/pckcert", **(parameters | {"cpusvn": updated}))
+        assert reply.status == 200
+    (kept,) = service.store.platforms()
+    assert len(kept.tcbs) == 3
