@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from casemate.builder.lint import FileKind, Finding, kind_of, lint_dockerfile, lint_manifest
+from casemate.builder.lint import FileKind, Finding, kind_of, lint_manifest
+from casemate.builder.lint.dockerfile_rules import lint_dockerfile
 from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.schema import REMOVED, SCHEMA
 from casemate.builder.lint.template import read_template

@@ -119,7 +119,8 @@ def _judge(name: str, kind_name: str | None, version: str, rules: frozenset[str]
 def _lint(
     data: bytes, *, name: str, kind: FileKind, version: str, rules: frozenset[str]
 ) -> tuple[Finding, ...]:
-    from casemate.builder.lint import FileKind, lint_dockerfile, lint_manifest
+    from casemate.builder.lint import FileKind, lint_manifest
+    from casemate.builder.lint.dockerfile_rules import lint_dockerfile
 
     if kind is FileKind.DOCKERFILE:
         findings = lint_dockerfile(data, name)

@@ -140,22 +140,22 @@ def test_an_insecure_setting_is_accepted_by_its_key_and_no_other_is() -> None:
 def test_an_error_of_the_linter_is_accepted_by_its_rule_and_never_with_debugging() -> None:
     for policy in (SigningPolicy(), SigningPolicy(allow_insecure=True)):
         with pytest.raises(RefusedError) as refused:
-            weaknesses(policy, sgx={"max_threads": 1}, loader={"env": {"LD_PRELOAD": {"passthrough": True}}})
+            weaknesses(policy, sgx={"isvprodd": 1}, loader={"env": {"LD_PRELOAD": {"passthrough": True}}})
 
     found = {finding.rule: finding for finding in findings()}
-    threads, preload = found["few-threads"], found["dangerous-passthrough"]
+    unknown, preload = found["unknown-key"], found["dangerous-passthrough"]
     assert str(refused.value) == (f"signature over a weak manifest: {preload.message} (app.manifest.sgx)")
     assert refused.value.hint == (
         f"{preload.mend} Or accept it by its name: --accept dangerous-passthrough. "
-        f"Also refused: {threads.subject} (few-threads)."
+        f"Also refused: {unknown.subject} (unknown-key)."
     )
-    accepting = SigningPolicy(accepted=frozenset({"few-threads"}))
-    assert weaknesses(accepting, sgx={"max_threads": 1}) == (f"few-threads: {threads.message}",)
+    accepting = SigningPolicy(accepted=frozenset({"unknown-key"}))
+    assert weaknesses(accepting, sgx={"isvprodd": 1}) == (f"unknown-key: {unknown.message}",)
 
 
 def findings() -> tuple[Finding, ...]:
     manifest = load_manifest(DEFAULTS)
-    manifest["sgx"]["max_threads"] = 1
+    manifest["sgx"]["isvprodd"] = 1
     manifest["loader"]["env"] = {"LD_PRELOAD": {"passthrough": True}}
     return lint_manifest(dump_manifest(manifest), WHERE, least=Severity.ERROR)
 
@@ -165,7 +165,7 @@ def test_warnings_of_the_linter_are_signed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sgx.debug", "few-threads", "lower-isvsvn", "other-product", "other-signer"]
+    "name", ["sgx.debug", "unknown-key", "lower-isvsvn", "other-product", "other-signer"]
 )
 def test_names_that_can_be_accepted_are_known(name: str) -> None:
     require_known_names([name])
@@ -173,13 +173,13 @@ def test_names_that_can_be_accepted_are_known(name: str) -> None:
 
 def test_a_name_that_nothing_has_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError) as refused:
-        require_known_names(["few-threats"])
+        require_known_names(["unknown-kay"])
 
     assert str(refused.value) == (
         "--accept: expected the key of a setting, a rule of casemate lint, lower-isvsvn, other-product, "
-        "other-signer, got few-threats"
+        "other-signer, got unknown-kay"
     )
-    assert refused.value.hint == "did you mean few-threads?"
+    assert refused.value.hint == "did you mean unknown-key?"
 
 
 def test_the_last_release_is_a_signature_that_holds() -> None:

@@ -52,7 +52,7 @@ def options_of(folder: Path) -> list[object]:
     if expected["attributes"].startswith("06"):
         options.append("--allow-debug")
     # Gramine's own tools sign what its runtime is too small for.
-    return [*options, "--accept", "few-threads"] if folder.name == "one-segment-1-thread" else options
+    return options
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

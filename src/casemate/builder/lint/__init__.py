@@ -1,11 +1,11 @@
 """What is wrong with a manifest, a template of one, or a Dockerfile, with place and mend.
 
 Charter: reads bytes that it is given and gives findings. It runs nothing, renders nothing, opens no file and
-needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a place is exact or absent.
+needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a place is exact or absent. Dockerfiles are judged by
+:mod:`~casemate.builder.lint.dockerfile_rules`, which signing does not need and does not wait for.
 """
 
 from casemate.builder.lint.catalogue import BY_ID, RULES
-from casemate.builder.lint.dockerfile_rules import lint_dockerfile
 from casemate.builder.lint.finding import Edit, Finding, Severity
 from casemate.builder.lint.fix import difference, fixed
 from casemate.builder.lint.kinds import FileKind, kind_of
@@ -23,6 +23,5 @@ __all__ = [
     "difference",
     "fixed",
     "kind_of",
-    "lint_dockerfile",
     "lint_manifest",
 ]

@@ -293,7 +293,7 @@ _SECURITY: Final = (
     ),
     rule(
         "few-threads",
-        ERROR,
+        WARNING,
         "Gramine itself needs up to three threads of the enclave's; without EDMM none is added later.",
         "sgx.max_threads = the threads of the application and 4.",
     ),

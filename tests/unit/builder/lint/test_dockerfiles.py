@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from casemate.builder.lint import lint_dockerfile
 from casemate.builder.lint.dockerfile import parse_dockerfile
 from casemate.builder.lint.dockerfile_catalogue import DOCKERFILE_RULES
+from casemate.builder.lint.dockerfile_rules import lint_dockerfile
 from casemate.errors import FormatError
 
 BASE = f"python:3.11@sha256:{'a' * 64}"

@@ -686,7 +686,6 @@ def test_manifests_that_a_build_writes_have_one_note_and_no_more(tmp_path: Path)
 def test_manifests_of_gramines_own_signer_have_the_form_that_gramine_reads(path: Path) -> None:
     form = {rule.id for rule in MANIFEST_RULES if rule.severity is Severity.ERROR} - {
         "debug-enclave",
-        "few-threads",
         "allowed-code",
     }
     assert not [one for one in lint_manifest(path.read_bytes(), path.name) if one.rule in form]
