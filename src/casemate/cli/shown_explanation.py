@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from casemate.cli.second_opinion import SECOND_OPINION
 from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -48,19 +49,27 @@ def _steps(result: AttestationResult) -> Iterator[tuple[str, list[str]]]:
     made: dict[str, list[Check]] = {}
     for check in result.checks:
         made.setdefault(check.name, []).append(check)
-    others = made.keys() - {requirement.title for requirement in Requirement}
-    if others:
-        first = [line for name in made if name in others for check in made[name] for line in _compared(check)]
-        yield "step 0: read the certificate that carries the quote", first
+    titles = {requirement.title for requirement in Requirement}
+    others = [check for check in result.checks if check.name not in titles]
+    carried = [check for check in others if check.name != SECOND_OPINION]
+    if carried:
+        yield "step 0: read the certificate that carries the quote", _lines(carried)
     for number, (step, requirements) in enumerate(PROCEDURE.items(), start=1):
         lines: list[str] = []
         for requirement in requirements:
             checks = made.get(requirement.title)
             if checks is not None:
-                lines += [line for check in checks for line in _compared(check)]
+                lines += _lines(checks)
             elif kinds.issubset(requirement.tees):
                 lines.append(f"not made  {requirement.title}")
         yield f"step {number}: {step.value}", lines
+    asked = [check for check in others if check.name == SECOND_OPINION]
+    if asked:
+        yield f"step {len(PROCEDURE) + 1}: ask another verifier", _lines(asked)
+
+
+def _lines(checks: Iterable[Check]) -> list[str]:
+    return [line for check in checks for line in _compared(check)]
 
 
 def _compared(check: Check) -> tuple[str, str]:

@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
+from casemate.cli.second_opinion import second_opinion_option, second_verifier
+from casemate.cli.verify_policy import policy_option, read_policy
 from casemate.cli.verify_trust import at_option, simulated_root_option, trust_roots
 
 if TYPE_CHECKING:
@@ -40,19 +42,34 @@ _PROGRESS_EVERY: Final = 0.2
     metavar="N",
     help="Processes.  [default: one for each processor]",
 )
+@policy_option
+@second_opinion_option
 @at_option
 @simulated_root_option
-@click.option("--fail", is_flag=True, help="End with exit code 1 unless every quote is genuine.")
-def command(
+@click.option(
+    "--fail",
+    is_flag=True,
+    help="End with exit code 1 unless every quote is genuine, and accepted by the policy, if there is one.",
+)
+def command(  # noqa: PLR0913 - one argument for each option
     file: IO[bytes],
     *,
     certs: Path | None,
     jobs: int | None,
     at: datetime | None,
     simulated_root: Path | None,
+    policy_file: Path | None,
+    second_opinion: bool,
     fail: bool,
 ) -> None:
-    """Judge the quotes that FILE or standard input names; print one result for each line, in order."""
+    """Judge the quotes that FILE or standard input names; print one result for each line, in order.
+
+    A line is a JSON object with paths, {"quote":…,"tcb_info":…,"qe_identity":…,"root_crl":…,"pck_crl":…}, or
+    {"quote":…,"collateral":…}, and perhaps the instant, "at", in seconds since 1970. Relative paths begin
+    where FILE lies, and where nothing is there, in the current folder. What cannot be read is a result as
+    well, so that there are as many results as lines. The exit code is 0 when all lines were judged, whatever
+    the results are.
+    """
     from casemate.cli.verify_batch_files import certificates_of
     from casemate.cli.verify_batch_judge import MAX_LINE_SIZE, Terms
     from casemate.cli.verify_batch_lines import Lines
@@ -62,16 +79,18 @@ def command(
         certificates=None if certs is None else certificates_of(certs),
         folders=_folders(file),
         at=at,
+        policy=None if policy_file is None else read_policy(policy_file, simulated_root),
+        second=second_verifier(simulated_root) if second_opinion else None,
     )
     lines = Lines(file.fileno(), MAX_LINE_SIZE)
-    tally = _Tally()
+    tally = _Tally(ACCEPTED if policy_file else GENUINE)
     with closing(_results(lines, terms, jobs or len(os.sched_getaffinity(0)))) as results:
         for some in results:
             click.echo(b"".join(some), nl=False)
             tally.add(some)
     tally.end()
     if fail:
-        tally.require_genuine()
+        tally.require_all()
 
 
 def _results(lines: Lines, terms: Terms, processes: int) -> Generator[list[bytes], None, None]:
@@ -92,19 +111,29 @@ def _folders(file: IO[bytes]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((str(Path(file.name).resolve().parent), here)))
 
 
-class _Tally:
-    """Counts results, and shows the number on a terminal."""
+#: What good results have in them, which no text inside them can hold, and what they are called.
+GENUINE: Final = (b'{"genuine":true,', "genuine")
+ACCEPTED: Final = (b',"policy":{"accepted":true,', "accepted")
 
-    def __init__(self) -> None:
+
+class _Tally:
+    """Counts results, and shows the number on a terminal.
+
+    Args:
+        good: By what good ones are known, and what they are called.
+    """
+
+    def __init__(self, good: tuple[bytes, str]) -> None:
+        self._mark, self._word = good
         self._judged = 0
-        self._genuine = 0
+        self._good = 0
         self._began = self._shown = time.monotonic()
         self._shows = sys.stderr.isatty()
 
     def add(self, results: list[bytes]) -> None:
         """Count further results."""
         self._judged += len(results)
-        self._genuine += sum(result.startswith(b'{"genuine":true') for result in results)
+        self._good += sum(self._mark in result for result in results)
         if self._shows and time.monotonic() - self._shown >= _PROGRESS_EVERY:
             self._show("\r")
 
@@ -113,7 +142,7 @@ class _Tally:
         if self._shows:
             self._show("\n")
 
-    def require_genuine(self) -> None:
+    def require_all(self) -> None:
         """Raise, unless all were.
 
         Raises:
@@ -121,16 +150,16 @@ class _Tally:
         """
         from casemate.errors import RefusedError
 
-        if self._genuine != self._judged:
+        if self._good != self._judged:
             raise RefusedError(
                 "batch",
-                expected="every quote to be genuine",
-                got=f"{self._judged - self._genuine} of {self._judged} that are not",
+                expected=f"every quote to be {self._word}",
+                got=f"{self._judged - self._good} of {self._judged} that are not",
             )
 
     def _show(self, ending: str) -> None:
         self._shown = time.monotonic()
         rate = self._judged / max(self._shown - self._began, 1e-3)
-        others = self._judged - self._genuine
-        text = f"\r{self._judged:,} judged, {others:,} not genuine, {rate:,.0f} a second"
+        others = self._judged - self._good
+        text = f"\r{self._judged:,} judged, {others:,} not {self._word}, {rate:,.0f} a second"
         click.echo(text.ljust(70) + ending, err=True, nl=False)

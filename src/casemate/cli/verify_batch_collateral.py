@@ -14,7 +14,7 @@ from casemate.verifier.appraisal import Verifier
 from casemate.verifier.endorsements import Endorsements
 from casemate.verifier.issuers import IssuerChain, Issuers, at_instant
 from casemate.verifier.memory import Memory
-from casemate.verifier.policy import AppraisalPolicy
+from casemate.verifier.policy import AppraisalPolicy, Policy
 from casemate.verifier.requirements import Requirement
 from casemate.verifier.roots import TrustRoots
 
@@ -35,20 +35,37 @@ class Proposal:
     chains: Mapping[str, tuple[IssuerChain, ...]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verifiers:
+    """What judges quotes under one set of collateral.
+
+    Attributes:
+        collateral: With its chains.
+        plain: With no policy: what it says is genuine holds whatever is accepted.
+        policed: With the policy of the batch; ``None`` where it has none.
+    """
+
+    collateral: Collateral
+    plain: Verifier
+    policed: Verifier | None
+
+
 class CollateralSet:
     """One set of collateral, verified with the chains that fit the instant.
 
     Args:
         proposal: The collateral.
         roots: The roots that are trusted.
+        policy: That of the batch.
     """
 
-    __slots__ = ("_memories", "_proposal", "_roots", "_verifiers")
+    __slots__ = ("_memories", "_policy", "_proposal", "_roots", "_verifiers")
 
-    def __init__(self, proposal: Proposal, roots: TrustRoots) -> None:
+    def __init__(self, proposal: Proposal, roots: TrustRoots, policy: Policy | None) -> None:
         self._proposal = proposal
         self._roots = roots
-        self._verifiers: dict[tuple[bytes, ...], Verifier] = {}
+        self._policy = policy
+        self._verifiers: dict[tuple[bytes, ...], Verifiers] = {}
         self._memories: list[Sized] = []
 
     @property
@@ -56,16 +73,17 @@ class CollateralSet:
         """How many platforms are remembered."""
         return sum(len(platforms) for platforms in self._memories)
 
-    def verifier(self, at: datetime) -> Verifier:
-        """The verifier under this collateral; there are as many as there are ways to choose chains."""
+    def verifiers(self, at: datetime) -> Verifiers:
+        """The verifiers under this collateral; there are as many as there are ways to choose chains."""
         fields = self._proposal.chains
         chosen = tuple([at_instant(chains, at) for chains in fields.values()])
         known = self._verifiers.get(chosen)
         if known is None:
             collateral = replace(self._proposal.collateral, **dict(zip(fields, chosen, strict=True)))
-            endorsements = Endorsements.of(collateral, self._roots)
             platforms: Memory[Any] = Memory(_MOST_PLATFORMS)
-            known = Verifier(endorsements, AppraisalPolicy(), platforms=platforms)
+            plain = Verifier(Endorsements.of(collateral, self._roots), AppraisalPolicy(), platforms=platforms)
+            policed = None if self._policy is None else plain.under(self._policy)
+            known = Verifiers(collateral=collateral, plain=plain, policed=policed)
             self._verifiers[chosen] = known
             self._memories.append(platforms)
         return known

@@ -8,19 +8,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from casemate.cli.second_opinion import SECOND_OPINION, agrees
 from casemate.cli.verify_batch_collateral import CollateralSet, propose
 from casemate.cli.verify_batch_files import Digests, NeighbouringCertificates, Recent, read_bounded
 from casemate.errors import CasemateError, FormatError
 from casemate.formats.one_line import one_line
 from casemate.verifier.checklist import MAX_TEXT
 from casemate.verifier.issuers import Issuers
+from casemate.verifier.policy import Policy
 from casemate.verifier.requirements import GENUINENESS, Requirement, Stage
-from casemate.verifier.result import AttestationResult
+from casemate.verifier.result import AttestationResult, Verdict
 from casemate.verifier.roots import TrustRoots
+
+if TYPE_CHECKING:
+    from casemate.adapters.dcap_qvl_opinion import SecondOpinion, SecondVerifier
 
 #: Bytes of a line. Five paths of the longest kind that Linux has fit.
 MAX_LINE_SIZE: Final = 32_768
@@ -76,14 +81,24 @@ class Refusal(msgspec.Struct, frozen=True):
     found: str
 
 
+class PolicyResult(msgspec.Struct, frozen=True):
+    """What the policy says, where there is one."""
+
+    accepted: bool
+    refused_by: tuple[Refusal, ...]
+    granted: tuple[str, ...]
+
+
 class Result(msgspec.Struct, frozen=True):
-    """What is printed for a line."""
+    """What is printed for a line; the last two members only where they were asked for."""
 
     genuine: bool
     tcb_status: str | None
     debug: bool
     advisories: tuple[str, ...]
     refused_by: tuple[Refusal, ...]
+    policy: PolicyResult | msgspec.UnsetType = msgspec.UNSET
+    second_opinion: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +110,16 @@ class Terms:
         certificates: From which chains are built; ``None`` for those that lie beside the collateral.
         folders: Where a relative path may begin, the first in which something lies.
         at: The instant for lines that name none; ``None``: when each of them is judged.
+        policy: What is accepted; ``None``: nobody asks.
+        second: Another verifier to be asked as well.
     """
 
     roots: TrustRoots
     certificates: tuple[bytes, ...] | None
     folders: tuple[str, ...]
     at: datetime | None
+    policy: Policy | None = None
+    second: SecondVerifier | None = None
 
 
 class Judge:
@@ -129,7 +148,16 @@ class Judge:
         at = self._instant(line)
         paths = [self._locate(path) for path in line.documents]
         evidence = read_bounded(self._locate(line.quote))
-        return result_of(self._set(paths).verifier(at).appraise(evidence, at))
+        verifiers = self._set(paths).verifiers(at)
+        appraised = verifiers.plain.appraise(evidence, at)
+        result = result_of(appraised)
+        if verifiers.policed is not None:
+            said = verifiers.policed.appraise(evidence, at)
+            result = msgspec.structs.replace(result, policy=_policy_result(said))
+        if self._terms.second is not None:
+            opinion = self._terms.second.about(evidence, verifiers.collateral, at, appraised)
+            result = _compared(result, opinion)
+        return result
 
     def _instant(self, line: Line) -> datetime:
         if line.at is not None:
@@ -152,11 +180,14 @@ class Judge:
             contents = [read_bounded(path) for path in paths]
             # Of what was read: a file may have been renewed a moment ago.
             key = (*(hashlib.sha256(content).digest() for content in contents), *beside)
-            known = CollateralSet(propose(contents, self._issuers.and_also(beside)), self._terms.roots)
+            known = self._verify(contents, self._issuers.and_also(beside))
             self._sets.keep(key, known)
             while sum(kept.platforms for kept in self._sets.values()) > _MOST_PLATFORMS:
                 self._sets.forget_oldest()
         return known
+
+    def _verify(self, contents: Sequence[bytes], issuers: Issuers) -> CollateralSet:
+        return CollateralSet(propose(contents, issuers), self._terms.roots, self._terms.policy)
 
 
 def read_line(text: bytes) -> Line:
@@ -227,6 +258,29 @@ _JUDGED = frozenset(
 def _refusals(result: AttestationResult) -> tuple[Refusal, ...]:
     return tuple(
         Refusal(check.name, check.expected, check.got) for check in result.refusals if check.name in _JUDGED
+    )
+
+
+def _policy_result(result: AttestationResult) -> PolicyResult:
+    return PolicyResult(
+        accepted=result.verdict is Verdict.AFFIRMING,
+        refused_by=tuple(
+            Refusal(check.name, check.expected, check.got)
+            for check in result.refusals
+            if check.name not in _JUDGED
+        ),
+        granted=tuple(f"{grant.what}: {grant.reason}" for grant in result.grants),
+    )
+
+
+def _compared(result: Result, opinion: SecondOpinion) -> Result:
+    """Where two verifiers disagree, nothing is taken for genuine."""
+    told = msgspec.structs.replace(result, second_opinion=f"{opinion.agreement.value}: {opinion.words}")
+    if agrees(opinion):
+        return told
+    refusal = Refusal(SECOND_OPINION, opinion.expected, opinion.words)
+    return msgspec.structs.replace(
+        told, genuine=False, tcb_status=None, advisories=(), refused_by=(*result.refused_by, refusal)
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.hexadecimal import hex_bytes
+from casemate.cli.second_opinion import second_opinion_option, second_verifier, with_second_opinion
 from casemate.cli.shown_checks import show_result
 from casemate.cli.verify_policy import policy_option, read_policy
 from casemate.cli.verify_trust import Trust, all_option, explain_option, trust_options
@@ -42,8 +43,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @policy_option
 @all_option
 @explain_option
+@second_opinion_option
 @trust_options
-def command(
+def command(  # one argument for each option
     file: Path,
     *,
     trust: Trust,
@@ -51,6 +53,7 @@ def command(
     as_json: bool,
     everything: bool,
     explain: bool,
+    second_opinion: bool,
     **accepted: Any,
 ) -> None:
     """Appraise the quote in FILE.
@@ -64,14 +67,18 @@ def command(
     from casemate.verifier.appraisal import appraise
     from casemate.verifier.result import require_affirming
 
+    other = second_verifier(trust.simulated_root) if second_opinion else None
+    evidence, collateral = read_file(file), trust.endorsements()
     result = appraise(
-        read_file(file),
-        endorsements=trust.endorsements(),
+        evidence,
+        endorsements=collateral,
         trust_roots=trust.roots(),
         policy=_policy(trust, **accepted),
         at=trust.at,
         report_data=report_data,
     )
+    if other is not None:
+        result = with_second_opinion(result, other, evidence, collateral, trust.at)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:

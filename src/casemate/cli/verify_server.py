@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from casemate.cli.reading import read_file, read_public_key
+from casemate.cli.second_opinion import second_opinion_option, second_verifier, with_second_opinion
 from casemate.cli.shown_checks import show_result
 from casemate.cli.verify_policy import policy_option, read_policy, require_one_kind
 from casemate.cli.verify_trust import Trust, all_option, explain_option, trust_options
@@ -50,6 +51,7 @@ _TIMEOUT = 20
 )
 @all_option
 @explain_option
+@second_opinion_option
 @trust_options
 def command(  # noqa: PLR0913 - one argument for each option
     url: str,
@@ -63,6 +65,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     as_json: bool,
     everything: bool,
     explain: bool,
+    second_opinion: bool,
 ) -> None:
     """Appraise the RA-TLS certificate of the service at URL, https://HOST[:PORT].
 
@@ -74,7 +77,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     import hashlib
 
     from casemate.adapters.tls_peer import server_certificate
-    from casemate.verifier.ratls import appraise_certificate
+    from casemate.verifier.ratls import appraise_certificate, quote_in
     from casemate.verifier.result import require_affirming
 
     policy = _expected(
@@ -84,14 +87,19 @@ def command(  # noqa: PLR0913 - one argument for each option
         reference_keys=reference_keys,
         policy_file=policy_file,
     )
+    other = second_verifier(trust.simulated_root) if second_opinion else None
+    collateral = trust.endorsements()
     certificate = server_certificate(url, timeout=_TIMEOUT)
     result = appraise_certificate(
         certificate,
-        endorsements=trust.endorsements(),
+        endorsements=collateral,
         trust_roots=trust.roots(),
         policy=policy,
         at=trust.at,
     )
+    # Without a quote there is nothing to ask about, and the certificate is refused.
+    if other is not None and (evidence := quote_in(certificate)) is not None:
+        result = with_second_opinion(result, other, evidence, collateral, trust.at)
     fingerprint = hashlib.sha256(certificate).hexdigest()
     if as_json:
         document = {

@@ -68,6 +68,18 @@ def appraise_certificate(
     return replace(result, verdict=verdict, checks=(*made, *result.checks))
 
 
+def quote_in(certificate: bytes) -> bytes | None:
+    """The quote that a certificate carries; ``None`` when it carries none that could be appraised.
+
+    Args:
+        certificate: DER.
+    """
+    try:
+        return AttestedCertificate.parse(certificate).evidence.quote
+    except FormatError:
+        return None
+
+
 def _key_check(evidence: TaggedEvidence, public_key: bytes) -> Check:
     """The claims speak of the certificate's key. A bare quote binds it by its report data."""
     own = hashlib.new(evidence.key_hash_algorithm, public_key).digest()

@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 from casemate.formats.sgx.collateral import parse_signed
 from casemate.formats.sgx.intel_json import read_json
@@ -30,6 +29,7 @@ _PEM_CRL = re.compile(rb"-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)-----END X50
 _PEM_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----")
 # In a header, and so in what was copied from one, PEM is URL-encoded.
 _URL_ENCODED = b"-----BEGIN%20CERTIFICATE-----"
+_OCTET = re.compile(rb"%([0-9a-fA-F]{2})")
 _HEXADECIMAL = re.compile(rb"\s*(?:0[xX])?([0-9a-fA-F]+)\s*")
 
 
@@ -84,7 +84,7 @@ def certificates_in(data: bytes) -> tuple[bytes, ...]:
     """
     if data.startswith(_SEQUENCE):
         return (data,)
-    text = unquote_to_bytes(data) if _URL_ENCODED in data else data
+    text = _unquoted(data) if _URL_ENCODED in data else data
     return tuple(filter(None, (_from_base64(found) for found in _PEM_CERTIFICATE.findall(text))))
 
 
@@ -93,6 +93,10 @@ def _texts(members: dict[str, object]) -> Iterator[str]:
     for value in members.values():
         texts = value if isinstance(value, list) else [value]
         yield from (text for text in texts if isinstance(text, str))
+
+
+def _unquoted(text: bytes) -> bytes:
+    return _OCTET.sub(lambda found: bytes.fromhex(found.group(1).decode()), text)
 
 
 def _from_base64(text: bytes) -> bytes:
