@@ -15,7 +15,7 @@ from tests.support.dcap_corpus import CORPUS, needs_corpus
 from tests.support.manufacturer import Manufacturer
 
 from casemate.errors import FormatError, RefusedError
-from casemate.formats.certificates import Certificate
+from casemate.formats.certificates import Certificate, RevocationList
 from casemate.formats.pem import encode_certificates, parse_certificates
 from casemate.formats.sgx.collateral import EnclaveId
 from casemate.simulator.endorsements import DOCUMENT_LIFE
@@ -318,3 +318,20 @@ def _vouched(document: dict[str, Any], body: bytes, issuers: bytes, trust: Trust
 
 def _normalised(*pems: bytes) -> list[bytes]:
     return [encode_certificates(parse_certificates(pem, where="corpus")) for pem in pems]
+
+
+@needs_corpus
+def test_crls_of_intel_are_vouched_for() -> None:
+    root = (CORPUS / "pool/cert/root.pem").read_bytes()
+    counted = 0
+    for path in sorted(CORPUS.glob("pool/crl/*.der")):
+        crl, which = path.read_bytes(), path.name.split("-")[0]
+        trust = Trust(roots=TrustRoots.intel(), at=RevocationList.parse(crl).this_update + SECOND)
+        if which == "root":
+            vouched = vouch_for_root_crl(crl, trust)
+        else:
+            authority = (CORPUS / f"pool/cert/pck-{which}-ca.pem").read_bytes()
+            vouched = vouch_for_pck_crl(crl, b"".join(_normalised(authority, root)), trust, authority=which)
+        assert vouched.begins == RevocationList.parse(crl).this_update
+        counted += 1
+    assert counted > 50
