@@ -1,8 +1,8 @@
 """What is wrong with a manifest, a template of one, or a Dockerfile, with place and mend.
 
 Charter: reads bytes that it is given and gives findings. It runs nothing, renders nothing, opens no file and
-needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a place is exact or absent. Dockerfiles are judged by
-:mod:`~casemate.builder.lint.dockerfile_rules`, which signing does not need and does not wait for.
+needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a place is exact or absent.
+Dockerfiles are judged by :mod:`~casemate.builder.lint.dockerfile_rules`, which signing does not wait for.
 """
 
 from casemate.builder.lint.catalogue import BY_ID, RULES
