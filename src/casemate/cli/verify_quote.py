@@ -11,6 +11,7 @@ import click
 from casemate.cli.hexadecimal import hex_bytes
 from casemate.cli.second_opinion import second_opinion_option, second_verifier, with_second_opinion
 from casemate.cli.shown_checks import show_result
+from casemate.cli.verify_ear import EarFile, ear_options
 from casemate.cli.verify_policy import policy_option, read_policy
 from casemate.cli.verify_trust import Trust, all_option, explain_option, trust_options
 
@@ -41,15 +42,17 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--allow-debug", is_flag=True, help="Accept an enclave that the host can read.")
 @policy_option
+@ear_options
 @all_option
 @explain_option
 @second_opinion_option
 @trust_options
-def command(  # one argument for each option
+def command(  # noqa: PLR0913 - one argument for each option
     file: Path,
     *,
     trust: Trust,
     report_data: bytes | None,
+    ear: EarFile | None,
     as_json: bool,
     everything: bool,
     explain: bool,
@@ -68,17 +71,19 @@ def command(  # one argument for each option
     from casemate.verifier.result import require_affirming
 
     other = second_verifier(trust.simulated_root) if second_opinion else None
-    evidence, collateral = read_file(file), trust.endorsements()
+    evidence, collateral, policy = read_file(file), trust.endorsements(), _policy(trust, **accepted)
     result = appraise(
         evidence,
         endorsements=collateral,
         trust_roots=trust.roots(),
-        policy=_policy(trust, **accepted),
+        policy=policy,
         at=trust.at,
         report_data=report_data,
     )
     if other is not None:
         result = with_second_opinion(result, other, evidence, collateral, trust.at)
+    if ear is not None:
+        ear.write(result, policy, trust.at)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
