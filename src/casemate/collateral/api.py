@@ -278,7 +278,7 @@ class Api:
             taken = store.take_registrations(states[source])
             rows = [_row(one.id, one.tcb, one.encrypted_ppid, one.manifest) for one in taken]
         else:
-            platforms = store.platforms(_fmspcs(source))
+            platforms = store.platforms(_fmspcs(source, "source"))
             rows = [
                 _row(one.id, tcb, one.encrypted_ppid, one.manifest) for one in platforms for tcb in one.tcbs
             ]
@@ -320,8 +320,10 @@ class Api:
                 hint="import a newer package, or send it with PUT platformcollateral",
             )
         if kind:
-            fmspc = optional_hex(request.parameters, "fmspc", 12)
-            self._platforms.refresh((fmspc,) if fmspc else ())
+            families = request.parameters.get("fmspc", "")
+            # One family, a list of them as the administrator's tool has it, or all.
+            listed = families if families.startswith("[") else f"[{families}]"
+            self._platforms.refresh(_fmspcs(listed, "fmspc"))
         else:
             self._refresh_documents()
         return text_response(200, _SUCCESS, *_of_version(request))
@@ -433,19 +435,19 @@ def _of_version(request: Request) -> tuple[tuple[str, str], ...]:
     return (("Warning", _END_OF_V3),) if request.version == 3 else ()
 
 
-def _fmspcs(source: str) -> tuple[str, ...]:
+def _fmspcs(text: str, name: str) -> tuple[str, ...]:
     """``[FMSPC,…]``; none of them stand for all."""
-    if not (source.startswith("[") and source.endswith("]")):
+    if not (text.startswith("[") and text.endswith("]")):
         raise CollateralRefusedError(
             Problem.INVALID,
-            "source",
+            name,
             expected="reg, reg_na or [FMSPC,…]",
-            got=ascii(source[:80])[1:-1],
+            got=ascii(text[:80])[1:-1],
             where="query",
         )
-    inner = source[1:-1].strip()
-    texts = inner.split(",") if inner else []
-    return tuple(need_hex({"source": text.strip()}, "source", 12) for text in texts)
+    inner = text[1:-1].strip()
+    parts = inner.split(",") if inner else []
+    return tuple(need_hex({name: part.strip()}, name, 12) for part in parts)
 
 
 def _row(identity: PlatformId, tcb: RawTcb, encrypted_ppid: str, manifest: str) -> dict[str, str]:

@@ -404,6 +404,9 @@ def test_refresh_renews_documents_or_certificates(
     assert certificates.status == 200
     assert intel.count("pckcerts") == before[1] + 1
     assert service.client.admin("POST", f"{SGX}/refresh", type="all").status == 400
+    listed = f"[{intel.maker.fmspc},ffffffffffff]"
+    assert service.client.admin("POST", f"{SGX}/refresh", type="certs", fmspc=listed).status == 200
+    assert service.client.admin("POST", f"{SGX}/refresh", type="certs", fmspc="[00").status == 400
     # The administration tool says "all" so.
     assert service.client.admin("POST", f"{SGX}/refresh", type="certs", fmspc="").status == 200
 
