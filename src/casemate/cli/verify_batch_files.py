@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from casemate.errors import ToolchainError
+from casemate.errors import FormatError, ToolchainError
 from casemate.formats.sgx.collateral_files import certificates_in
 
 #: Bytes of a file that is read. Quotes have less than 16 KiB, Intel's documents and CRLs less than 1 MiB.
@@ -165,13 +165,23 @@ def certificates_of(folder: Path) -> tuple[bytes, ...]:
     """DER of whatever may be a certificate in ``folder``, PEM or DER, in files of any name.
 
     Raises:
+        FormatError: There is none.
         ToolchainError: The folder or a file in it cannot be read.
     """
     try:
         files = sorted(entry for entry in folder.iterdir() if entry.is_file())
     except OSError as error:
         raise _unreadable(error, str(folder)) from error
-    return tuple(der for file in files for der in certificates_in(read_bounded(str(file))))
+    found = tuple(der for file in files for der in certificates_in(read_bounded(str(file))))
+    if not found:
+        raise FormatError(
+            "certificates",
+            expected="at least one, PEM or DER",
+            got="none",
+            where=str(folder),
+            hint="Without --certs they are looked for beside the collateral.",
+        )
+    return found
 
 
 def _stamp(path: str) -> Stamp:

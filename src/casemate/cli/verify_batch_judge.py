@@ -194,8 +194,10 @@ def read_line(text: bytes) -> Line:
     """What a line asks for.
 
     Raises:
-        FormatError: Not a JSON object with the members of :class:`Line`.
+        FormatError: Not a JSON object with the members of :class:`Line`, or too long.
     """
+    if len(text) > MAX_LINE_SIZE:
+        raise FormatError("line", expected=f"at most {MAX_LINE_SIZE} bytes", got="more")
     try:
         return _STRICTLY.decode(text)
     except msgspec.DecodeError as error:
