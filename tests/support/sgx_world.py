@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -155,7 +154,7 @@ def with_qe_body(world: World, **changes: Any) -> World:
     quoting = world.platform.quoting_enclave
     platform = replace(
         world.platform,
-        quoting_enclave=replace(quoting, body=msgspec.structs.replace(quoting.body, **changes)),
+        quoting_enclave=replace(quoting, body=quoting.body._replace(**changes)),
     )
     return replace(world, evidence=enclave(platform).quote(bytes(64)))
 

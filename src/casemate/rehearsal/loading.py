@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +95,7 @@ def start_enclave(bundle: Bundle, platform: SimulatedPlatform, rootfs: Path) -> 
         mrsigner=mrsigner,
         isvprodid=record.isvprodid,
         isvsvn=record.isvsvn,
-        attributes=replace(record.attributes, flags=record.attributes.flags | INIT),
+        attributes=record.attributes._replace(flags=record.attributes.flags | INIT),
         misc_select=record.misc_select,
     )
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.errors import FormatError
@@ -136,7 +135,7 @@ class SimulatedPlatform:
     @property
     def td_quoting_enclave(self) -> QuotingEnclave:
         """Makes its quotes of trust domains: another enclave, with the attestation key of the first."""
-        body = msgspec.structs.replace(TD_QUOTING_ENCLAVE, cpu_svn=self.quoting_enclave.body.cpu_svn)
+        body = TD_QUOTING_ENCLAVE._replace(cpu_svn=self.quoting_enclave.body.cpu_svn)
         return replace(self.quoting_enclave, body=body)
 
     @property
@@ -224,7 +223,7 @@ def _quoting_enclave(
     platform_id: bytes,
 ) -> QuotingEnclave:
     return QuotingEnclave(
-        body=msgspec.structs.replace(QUOTING_ENCLAVE, cpu_svn=extension.cpu_svn),
+        body=QUOTING_ENCLAVE._replace(cpu_svn=extension.cpu_svn),
         attestation_key=attestation_key,
         pck=pck,
         pck_chain=(authorities.pck_ca.certificate, authorities.root.certificate),

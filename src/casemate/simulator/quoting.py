@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from casemate.errors import FormatError
@@ -54,8 +53,7 @@ QUOTING_ENCLAVE = ReportBody(
     report_data=bytes(64),
 )
 #: The same of TDX.
-TD_QUOTING_ENCLAVE = msgspec.structs.replace(
-    QUOTING_ENCLAVE,
+TD_QUOTING_ENCLAVE = QUOTING_ENCLAVE._replace(
     mrenclave=MrEnclave(hashlib.sha256(b"Casemate simulated quoting enclave of TDX").digest()),
     mrsigner=MrSigner(bytes.fromhex("dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5")),
     isvprodid=2,
@@ -105,7 +103,7 @@ class QuotingEnclave:
         """
         key = public_point(self.attestation_key)
         binding = hashlib.sha256(key + self.auth_data).digest() + bytes(32)
-        qe_report = msgspec.structs.replace(self.body, report_data=binding).to_bytes()
+        qe_report = self.body._replace(report_data=binding).to_bytes()
         signed = self._signed(report, version)
         return Quote(
             signed=signed,

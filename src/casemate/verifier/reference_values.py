@@ -7,7 +7,7 @@ the statement: whoever names the file vouches for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from casemate.errors import FormatError
 from casemate.formats.reference_values import Sgx, read_statement
@@ -78,7 +78,7 @@ class ReferenceValues:
             minimum_isvsvn=sgx.isvsvn,
             # A statement says what the signature fixes. The processor compares that before it sets INIT (SDM
             # volume 3D, EINIT); evidence is of an enclave that has been initialised.
-            attributes=replace(attributes, flags=attributes.flags | INIT),
+            attributes=attributes._replace(flags=attributes.flags | INIT),
             attributes_mask=Attributes.parse(bytes.fromhex(sgx.attributes_mask)),
             misc_select=bytes.fromhex(sgx.misc_select),
         )

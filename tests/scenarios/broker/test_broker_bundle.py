@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,7 +48,7 @@ def test_an_enclave_as_it_was_built_receives_its_secret(bench: Bench, secret: by
     built = record()
     client = bench.serve(read(built))
     running = bench.other(
-        attributes=replace(built.attributes, flags=built.attributes.flags | INIT),
+        attributes=built.attributes._replace(flags=built.attributes.flags | INIT),
         misc_select=built.misc_select,
     )
     assert running.attest(client).status == 200
@@ -58,8 +57,8 @@ def test_an_enclave_as_it_was_built_receives_its_secret(bench: Bench, secret: by
 
 def test_features_that_the_manifest_leaves_to_the_machine_may_differ(bench: Bench) -> None:
     built = record()
-    attributes = replace(
-        built.attributes, flags=built.attributes.flags | INIT, xfrm=built.attributes.xfrm | 0xE4
+    attributes = built.attributes._replace(
+        flags=built.attributes.flags | INIT, xfrm=built.attributes.xfrm | 0xE4
     )
     running = bench.other(attributes=attributes, misc_select=built.misc_select)
     assert running.attest(bench.serve(read(built))).status == 200

@@ -256,7 +256,7 @@ def test_an_older_security_version_is_refused_and_a_newer_one_is_not(bench: Benc
 
 def test_a_debug_enclave_is_refused(bench: Bench) -> None:
     attributes = bench.workload.enclave.attributes
-    debug = bench.other(attributes=replace(attributes, flags=attributes.flags | DEBUG))
+    debug = bench.other(attributes=attributes._replace(flags=attributes.flags | DEBUG))
     assert refused(bench, debug).startswith("enclave: not in debug mode: expected ")
 
 

@@ -137,7 +137,7 @@ def with_signed_bundle(world: World, folder: Path) -> World:
         mrsigner=record.mrsigner,
         isvprodid=record.isvprodid,
         isvsvn=record.isvsvn,
-        attributes=replace(record.attributes, flags=record.attributes.flags | INIT),
+        attributes=record.attributes._replace(flags=record.attributes.flags | INIT),
     )
     return replace(world, evidence=enclave.quote(bytes(64)))
 
