@@ -38,11 +38,15 @@ class Domain:
     def evidence(self) -> bytes:
         return SimulatedTrustDomain(platform=self.platform, report=self.report).quote(REPORT_DATA)
 
+    @property
+    def roots(self) -> TrustRoots:
+        return TrustRoots.simulated(self.platform.root_certificate)
+
     def appraise(self) -> AttestationResult:
         return appraise(
             self.evidence,
             endorsements=self.collateral,
-            trust_roots=TrustRoots.simulated(self.platform.root_certificate),
+            trust_roots=self.roots,
             policy=self.policy,
             at=self.at,
         )
