@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from tests.conformance.test_dcap_corpus import CHAIN_IN_ANOTHER_ORDER, REASONS
 from tests.support.dcap_corpus import CORPUS, Row, bad_cases, matrix, needs_corpus
 
+from casemate.adapters.dcap_qvl_opinion import SecondVerifier
+from casemate.cli.shown_explanation import explanation
 from casemate.cli.verify_batch_files import certificates_of
 from casemate.cli.verify_batch_judge import Judge, Terms
 from casemate.verifier.roots import TrustRoots
@@ -97,3 +100,48 @@ def test_certificates_are_found_beside_the_collateral(tmp_path: Path) -> None:
     for certificate in (CORPUS / "pool" / "cert").glob("*.pem"):
         (tmp_path / certificate.name).symlink_to(certificate)
     assert (judged(judge, line)["genuine"], judged(judge, line)["tcb_status"]) == (True, "OutOfDate")
+
+
+def test_a_trust_domain_is_explained_with_its_module_and_what_is_too_low() -> None:
+    row = next(
+        row for row in matrix() if "tdx" in row.values["quote"] and row.values["expected"] == "OutOfDate"
+    )
+    facts = row.appraise().facts
+    assert facts is not None
+    lines = list(explanation(row.appraise()))
+    assert [line for line in lines if line.startswith("step ")][-1].endswith("leaves to its caller")
+    assert not [line for line in lines if "not made" in line]
+    assert [str(one) for one in facts.too_low]
+    shown = [line.strip() for line in lines if "too low for the newest level: " in line]
+    assert shown == [f"too low for the newest level: {one}" for one in facts.too_low]
+    assert [one for one in shown if "Microcode Update)" in one]
+
+
+@pytest.mark.parametrize(
+    "row", matrix()[::7], ids=lambda row: f"{row.quote_id}-{row.values['now']}" if row else "none"
+)
+def test_every_appraisal_can_be_explained(row: Row) -> None:
+    result = row.appraise()
+    text = "\n".join(explanation(result))
+    assert all(check.name in text for check in result.checks)
+    assert json.loads(json.dumps(result.to_dict()))["not_checked"] == list(result.not_checked)
+
+
+def test_another_verifier_disagrees_with_nothing_in_the_corpus() -> None:
+    """It refuses some by rules of its own and cannot read others; each is told by name."""
+    other = SecondVerifier(None)
+    judge = Judge(
+        Terms(
+            roots=TrustRoots.intel(),
+            certificates=certificates_of(CORPUS / "pool" / "cert"),
+            folders=(str(CORPUS),),
+            at=None,
+            second=other,
+        )
+    )
+    said: Counter[str] = Counter()
+    for row in matrix():
+        result = json.loads(judge.judge(json.dumps(line_of(row)).encode()))
+        said[result["second_opinion"].partition(":")[0]] += 1
+        assert result["genuine"] is (row.quote_id not in CHAIN_IN_ANOTHER_ORDER)
+    assert said == {"agrees": 300, "no opinion": 70, "stricter": 60}

@@ -46,6 +46,8 @@ def _steps(result: AttestationResult) -> Iterator[tuple[str, list[str]]]:
 
     kinds = {Tee.TDX} if isinstance(result.report, TdReport) else {Tee.SGX}
     kinds = kinds if result.report is not None else set(Tee)
+    # A result with a status lacks only what does not concern it: a TDX module of the first kind has no level.
+    missing = "n/a       " if result.genuine and result.tcb_status else "not made  "
     made: dict[str, list[Check]] = {}
     for check in result.checks:
         made.setdefault(check.name, []).append(check)
@@ -61,7 +63,7 @@ def _steps(result: AttestationResult) -> Iterator[tuple[str, list[str]]]:
             if checks is not None:
                 lines += _lines(checks)
             elif kinds.issubset(requirement.tees):
-                lines.append(f"not made  {requirement.title}")
+                lines.append(f"{missing}{requirement.title}")
         yield f"step {number}: {step.value}", lines
     asked = [check for check in others if check.name == SECOND_OPINION]
     if asked:
