@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from casemate.errors import FormatError, ServiceError
 _APPLICATION_ID: Final = 0x434D434F
 #: Seconds that a writer waits for another one.
 _PATIENCE: Final = 30.0
+#: Seconds between attempts where SQLite does not wait by itself.
+_BETWEEN: Final = 0.01
 
 _Value = TypeVar("_Value")
 
@@ -138,7 +141,7 @@ class _SqliteDatabase:
             # Before anything is written, and how the journal is kept is written into the file.
             _require_ours(connection, self._path)
             # Readers go on while one writes; and what was committed outlives a loss of power.
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
         except (sqlite3.Error, ServiceError):
             connection.close()
@@ -146,9 +149,27 @@ class _SqliteDatabase:
         return connection
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep the journal as a write-ahead log.
+
+    While processes that start at once change it from the older kind, SQLite does not wait for them by itself.
+    """
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(_BETWEEN)
+        else:
+            return
+
+
 def _require_ours(connection: sqlite3.Connection, path: Path) -> None:
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    # In this order: whoever has made the tables between the two has also said whose they are.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
     if tables and owner != _APPLICATION_ID:
         raise ServiceError(
             "collateral store",

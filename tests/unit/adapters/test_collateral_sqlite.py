@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -109,3 +111,20 @@ def test_readers_go_on_while_another_process_writes(path: Path) -> None:
     writer.execute("ROLLBACK")
     writer.close()
     store.close()
+
+
+def test_whoever_starts_at_once_with_others_finds_a_store(tmp_path: Path) -> None:
+    """Many times: the moments in which one sees half of what another does are short."""
+    start = threading.Barrier(4)
+
+    def begin(path: Path) -> int:
+        start.wait()
+        store = open_sqlite_store(path)
+        store.put(entry(), refresh_at=LATER)
+        revision = store.revision()
+        store.close()
+        return revision
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(25):
+            assert max(threads.map(begin, [tmp_path / f"{number}.db"] * 4)) == 5
