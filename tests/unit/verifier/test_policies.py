@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.support.sgx_world import (
     MRENCLAVE,
     MRSIGNER,
@@ -345,3 +348,63 @@ def test_a_policy_of_one_policy_says_what_that_policy_says(
         alone, within = judged(world, policy), judged(world, make(policy))
         assert within.verdict is alone.verdict
         assert [check for check in within.checks if check.name != ALTERNATIVE] == list(alone.checks)
+
+
+#: Whether each is met by the good enclave; a policy for trust domains is met by none.
+MET = {
+    OURS.name: True,
+    SIGNED.name: True,
+    RULE.name: True,
+    STRANGER.name: False,
+    STRICT.name: False,
+    DOMAIN.name: False,
+}
+
+
+def model(policy: Policy) -> bool:
+    """What ``all_of`` and ``any_of`` mean, and nothing else."""
+    match policy:
+        case AllOf(policies=members):
+            return bool(members) and all(map(model, members))
+        case AnyOf(policies=members):
+            return any(map(model, members))
+        case leaf:
+            return MET[leaf.name]
+
+
+def trees(*leaves: AppraisalPolicy) -> st.SearchStrategy[Policy]:
+    return st.recursive(
+        st.sampled_from(leaves),
+        lambda inner: st.builds(
+            lambda kind, members: kind(policies=tuple(members)),
+            st.sampled_from([AllOf, AnyOf]),
+            st.lists(inner, max_size=4),
+        ),
+        max_leaves=8,
+    )
+
+
+@cache
+def _verifier() -> tuple[World, Verifier]:
+    world = good_world()
+    return world, Verifier(Endorsements.of(world.collateral, world.roots), AppraisalPolicy())
+
+
+@settings(max_examples=200, deadline=None)
+@given(trees(OURS, SIGNED, STRANGER, DOMAIN))
+def test_policies_that_name_what_they_mean_are_met_as_they_are_joined(policy: Policy) -> None:
+    world, verifier = _verifier()
+    result = verifier.under(policy).appraise(world.evidence, world.at)
+    assert (result.verdict is Verdict.AFFIRMING) is model(policy)
+    assert bool(result.refusals) is not model(policy)
+
+
+@settings(max_examples=200, deadline=None)
+@given(trees(OURS, SIGNED, STRANGER, DOMAIN, RULE, STRICT))
+def test_no_way_to_join_policies_accepts_what_they_do_not(policy: Policy) -> None:
+    """A policy that leaves open which enclave is meant is refused, even where another one names it."""
+    world, verifier = _verifier()
+    result = verifier.under(policy).appraise(world.evidence, world.at)
+    if result.verdict is Verdict.AFFIRMING:
+        assert model(policy)
+        assert policy.names(Tee.SGX)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.small_bundle import KEY, Small, sign_small, small_bundle
 
 from casemate.errors import CasemateError, FormatError
 from casemate.formats.sgx.collateral import TcbStatus
@@ -24,6 +27,7 @@ from casemate.verifier.policy import (
     Freshness,
 )
 from casemate.verifier.policy_file import MAX_DEPTH, MAX_POLICIES, MAX_POLICY_SIZE, PolicyFile
+from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 
 A, B = "aa" * 32, "bb" * 32
 T = "cc" * 48
@@ -451,3 +455,55 @@ def test_the_files_that_a_policy_names_are_asked_for_by_name() -> None:
     with pytest.raises(FormatError) as refusal:
         read(V + 'reference = "r.json"\nkeys = ["k.pem"]', {"k.pem": b"nothing"})
     assert "k.pem" in str(refusal.value)
+
+
+def test_policies_that_all_have_to_be_met() -> None:
+    assert read(V + "[[all_of]]\n[[all_of]]\n").policy == AllOf(
+        policies=(AppraisalPolicy(), AppraisalPolicy())
+    )
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Reference values of two signed bundles, and the key that has signed them."""
+    folder = tmp_path_factory.mktemp("bundles")
+    files = {
+        name: sign_small(small_bundle(folder / name, Small(simulated=simulated))).reference_values_path
+        for name, simulated in (("real.json", False), ("simulated.json", True))
+    }
+    key = load_pem_private_key(KEY.read_bytes(), None).public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {"key.pem": pem} | {name: path.read_bytes() for name, path in files.items()}
+
+
+def referring(name: str) -> str:
+    return f'reference = "{name}.json"\nkeys = ["key.pem"]\n'
+
+
+@pytest.mark.parametrize(("name", "simulated"), [("real", False), ("simulated", True)])
+def test_reference_values_say_all_that_a_bundle_says(
+    bundles: dict[str, bytes], name: str, *, simulated: bool
+) -> None:
+    found = read(V + referring(name) + "debug.reason = 'staging'", bundles)
+    values = ReferenceValues.parse(bundles[f"{name}.json"], name)
+    assert found.simulated is simulated
+    assert found.policy == replace(appraisal_policy(values), debug=Exemption(reason="staging"))
+
+
+def test_real_and_simulated_reference_values_do_not_mix(bundles: dict[str, bytes]) -> None:
+    with pytest.raises(FormatError) as refusal:
+        read(V + f"[[any_of]]\n{referring('real')}[[any_of]]\n{referring('simulated')}", bundles)
+    assert str(refusal.value) == (
+        "reference values: expected real or simulated ones in a policy, got both"
+        " (p.toml: any_of[2].reference)"
+    )
+    assert refusal.value.hint == "a simulated platform must not stand for a real one: write two policies"
+
+
+def test_what_reference_values_say_is_not_said_again(bundles: dict[str, bytes]) -> None:
+    with pytest.raises(FormatError) as refusal:
+        read(V + referring("real") + "enclave.min_isvsvn = 0", bundles)
+    assert str(refusal.value) == (
+        "enclave: min_isvsvn: expected to be said once, got said again, here or by a policy around this one"
+        " (p.toml: enclave)"
+    )
