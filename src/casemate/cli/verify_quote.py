@@ -71,7 +71,8 @@ def command(  # noqa: PLR0913 - one argument for each option
     from casemate.verifier.result import require_affirming
 
     other = second_verifier(trust.simulated_root) if second_opinion else None
-    evidence, collateral, policy = read_file(file), trust.endorsements(), _policy(trust, **accepted)
+    evidence, policy = read_file(file), _policy(trust, **accepted)
+    collateral = trust.endorsements(lambda: evidence)
     result = appraise(
         evidence,
         endorsements=collateral,
@@ -79,6 +80,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         policy=policy,
         at=trust.at,
         report_data=report_data,
+        pck_chain=collateral.pck_certificate_chain,
     )
     if other is not None:
         result = with_second_opinion(result, other, evidence, collateral, trust.at)

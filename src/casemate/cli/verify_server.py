@@ -77,6 +77,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     import hashlib
 
     from casemate.adapters.tls_peer import server_certificate
+    from casemate.formats.eat import AttestedCertificate
     from casemate.verifier.ratls import appraise_certificate, quote_in
     from casemate.verifier.result import require_affirming
 
@@ -88,14 +89,15 @@ def command(  # noqa: PLR0913 - one argument for each option
         policy_file=policy_file,
     )
     other = second_verifier(trust.simulated_root) if second_opinion else None
-    collateral = trust.endorsements()
     certificate = server_certificate(url, timeout=_TIMEOUT)
+    collateral = trust.endorsements(lambda: AttestedCertificate.parse(certificate).evidence.quote)
     result = appraise_certificate(
         certificate,
         endorsements=collateral,
         trust_roots=trust.roots(),
         policy=policy,
         at=trust.at,
+        pck_chain=collateral.pck_certificate_chain,
     )
     # Without a quote there is nothing to ask about, and the certificate is refused.
     if other is not None and (evidence := quote_in(certificate)) is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+from casemate.cli.pccs import Pccs, pccs_options
 
 if TYPE_CHECKING:
     from casemate.formats.sgx.collateral import Collateral, TcbStatus
@@ -37,39 +38,41 @@ class Trust:
     """Whom to believe, and as of when.
 
     Attributes:
-        collateral: File with the endorsements.
+        collateral: File with the endorsements; ``None``: they are fetched.
+        pccs: From whom, where there is no file.
+        kept: Where to write what was fetched; ``None`` for nowhere.
         simulated_root: Root of a simulated platform, to be trusted instead of Intel's.
         statuses: TCB statuses that are accepted besides UpToDate.
         at: The instant of the appraisal.
     """
 
-    collateral: Path
+    collateral: Path | None
+    pccs: Pccs | None
+    kept: Path | None
     simulated_root: Path | None
     statuses: tuple[str, ...]
     at: datetime
 
-    def endorsements(self) -> Collateral:
-        """What the manufacturer says.
+    def endorsements(self, evidence: Callable[[], bytes]) -> Collateral:
+        """What the manufacturer says about the platform of a quote.
+
+        Args:
+            evidence: Gives the quote; asked for where endorsements are fetched.
 
         Raises:
-            FormatError: The file is not collateral.
-            ToolchainError: It cannot be read.
+            FormatError: The file is not collateral, or the quote does not say which platform made it.
+            ToolchainError: It cannot be read, or what was fetched cannot be written.
+            UpstreamError: It cannot be fetched.
+            UsageError: The service cannot be asked in the way that was asked for.
         """
-        from casemate.cli.reading import read_file
-        from casemate.errors import FormatError
-        from casemate.formats.sgx.collateral import Collateral
+        if self.pccs is None:
+            return _collateral_in(self.collateral or Path())
+        collateral = self.pccs.collateral_for(evidence())
+        if self.kept is not None:
+            from casemate.builder.writing import write_files
 
-        try:
-            return Collateral.parse_json(read_file(self.collateral))
-        except FormatError as error:
-            raise FormatError(
-                error.subject,
-                expected=error.expected,
-                got=error.got,
-                where=str(self.collateral),
-                hint="--collateral takes one JSON document with the certificates, CRLs, TCB info and QE "
-                "identity of the platform; a simulated platform has it as collateral.json",
-            ) from error
+            write_files({self.kept: collateral.to_json()})
+        return collateral
 
     def roots(self) -> TrustRoots:
         """Intel's root, or the simulated one that was named instead."""
@@ -78,6 +81,24 @@ class Trust:
     def accepted(self) -> frozenset[TcbStatus]:
         """UpToDate and the statuses that were named."""
         return accepted_statuses(self.statuses)
+
+
+def _collateral_in(path: Path) -> Collateral:
+    from casemate.cli.reading import read_file
+    from casemate.errors import FormatError
+    from casemate.formats.sgx.collateral import Collateral
+
+    try:
+        return Collateral.parse_json(read_file(path))
+    except FormatError as error:
+        raise FormatError(
+            error.subject,
+            expected=error.expected,
+            got=error.got,
+            where=str(path),
+            hint="--collateral takes one JSON document with the certificates, CRLs, TCB info and QE "
+            "identity of the platform; --pccs fetches it, a simulated platform has it as collateral.json",
+        ) from error
 
 
 def trust_roots(simulated_root: Path | None) -> TrustRoots:
@@ -113,14 +134,26 @@ def trust_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def packed(
         *,
-        collateral: Path,
+        collateral: Path | None,
+        kept: Path | None,
         simulated_root: Path | None,
         statuses: tuple[str, ...],
         at: datetime | None,
         **rest: Any,
     ) -> None:
-        moment = at or datetime.now(UTC)
-        trust = Trust(collateral=collateral, simulated_root=simulated_root, statuses=statuses, at=moment)
+        pccs = Pccs.taken_from(rest)
+        if (collateral is None) == (pccs is None):
+            raise click.UsageError("Give one of --collateral and --pccs.")
+        if kept is not None and pccs is None:
+            raise click.UsageError("--save-collateral is for what --pccs fetches.")
+        trust = Trust(
+            collateral=collateral,
+            pccs=pccs,
+            kept=kept,
+            simulated_root=simulated_root,
+            statuses=statuses,
+            at=at or datetime.now(UTC),
+        )
         function(trust=trust, **rest)
 
     command: Callable[..., None] = packed
@@ -130,8 +163,15 @@ def trust_options(function: Callable[..., None]) -> Callable[..., None]:
         accept_status_option,
         simulated_root_option,
         click.option(
+            "--save-collateral",
+            "kept",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write what --pccs fetches there, for --collateral.",
+        ),
+        pccs_options,
+        click.option(
             "--collateral",
-            required=True,
             type=_FILE,
             help="Intel's collateral for the platform, JSON, one file.",
         ),

@@ -21,7 +21,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+from casemate.errors import FormatError
 from casemate.formats.sgx.collateral import Collateral, EnclaveId, TcbInfoId
+from casemate.formats.sgx.pck_identifier import PckIdentifier, is_identifier
 from casemate.formats.sgx.quote import INTEL_QE_VENDOR_ID, PCK_CHAIN, Quote, Tee
 from casemate.formats.sgx.report import ReportBody
 from casemate.formats.sgx.td_report import TdReport
@@ -57,6 +59,7 @@ def appraise(
     policy: Policy,
     at: datetime,
     report_data: bytes | None = None,
+    pck_chain: bytes | None = None,
 ) -> AttestationResult:
     """Judge one quote at one instant; whoever has more of them keeps a :class:`Verifier`.
 
@@ -67,8 +70,10 @@ def appraise(
         policy: What is accepted.
         at: The instant, with a time zone.
         report_data: The 64 bytes that the evidence must bind; ``None`` for those of the policy.
+        pck_chain: See :meth:`Verifier.appraise`.
     """
-    return Verifier(Endorsements.of(endorsements, trust_roots), policy).appraise(evidence, at, report_data)
+    verifier = Verifier(Endorsements.of(endorsements, trust_roots), policy)
+    return verifier.appraise(evidence, at, report_data, pck_chain)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +113,13 @@ class Verifier:
         """A verifier with another policy, which shares what this one remembers."""
         return Verifier(self._endorsements, policy, platforms=self._platforms)
 
-    def appraise(self, evidence: bytes, at: datetime, report_data: bytes | None = None) -> AttestationResult:
+    def appraise(
+        self,
+        evidence: bytes,
+        at: datetime,
+        report_data: bytes | None = None,
+        pck_chain: bytes | None = None,
+    ) -> AttestationResult:
         """Judge a quote at one instant; a refusal is a value and carries every reason that could be found.
 
         A step that needs what an earlier step refused is not made, and its checks are missing from the
@@ -118,18 +129,30 @@ class Verifier:
             evidence: The quote.
             at: The instant, with a time zone.
             report_data: The 64 bytes that the evidence must bind; ``None`` for those of the policy.
+            pck_chain: The certificate chain of the PCK, PEM, for a quote that names it and does not bring it
+                (certification data types 1 to 3); not used for any other. It is judged as one in a quote
+                is. That it is the chain of this platform follows from the signature of its key.
         """
         found = Findings(self._endorsements)
-        self._judge(found, evidence, at, report_data)
+        self._judge(found, evidence, at, report_data, pck_chain)
         return self._conclude(found, at)
 
-    def _judge(self, found: Findings, evidence: bytes, at: datetime, report_data: bytes | None) -> None:
+    def _judge(
+        self,
+        found: Findings,
+        evidence: bytes,
+        at: datetime,
+        report_data: bytes | None,
+        pck_chain: bytes | None,
+    ) -> None:
         """The steps, each of which needs what the one before has let pass."""
-        quote = found.quote = _read_quote(found.of_quote, evidence)
+        quote = found.quote = _read_quote(found.of_quote, evidence, pck_chain)
         if quote is None:
             return
         speaks = found.of_quote.take(self._about[quote.tee])
-        known = self._platform(quote)
+        if pck_chain is None or quote.certification_type == PCK_CHAIN:
+            pck_chain = quote.certification_data
+        known = self._platform(pck_chain)
         found.platform = known.platform
         if known.platform.pck is None:
             return
@@ -143,12 +166,12 @@ class Verifier:
             Case(report, found.standing, known.platform.extension, at, report_data)
         )
 
-    def _platform(self, quote: Quote) -> _KnownPlatform:
-        """The platform of a quote: the one that is remembered, or a new one."""
-        digest = hashlib.sha256(quote.certification_data).digest()
+    def _platform(self, pck_chain: bytes) -> _KnownPlatform:
+        """The platform with this chain: the one that is remembered, or a new one."""
+        digest = hashlib.sha256(pck_chain).digest()
         known = self._platforms.get(digest)
         if known is None:
-            platform = Platform.of(quote.certification_data, self._endorsements)
+            platform = Platform.of(pck_chain, self._endorsements)
             known = _KnownPlatform(platform, Memory(MOST_QUOTING_ENCLAVES), Memory(_MOST_STANDINGS))
             if platform.complete:
                 self._platforms.keep(digest, known)
@@ -287,30 +310,58 @@ class Findings:
         return Facts.of(self.endorsements, self.platform, self.quoting_enclave, self.report, self.standing)
 
 
-def _read_quote(checks: Checklist, evidence: bytes) -> Quote | None:
-    """4.1.2.4.2: the quote, once it is one of Intel's quoting enclave and brings its certificates."""
+def _read_quote(checks: Checklist, evidence: bytes, pck_chain: bytes | None) -> Quote | None:
+    """4.1.2.4.2: the quote, once it is one of Intel's quoting enclave and its certificates are at hand."""
     quote = checks.read(Requirement.QUOTE_FORMAT, Quote.parse, evidence)
     if quote is None:
         return None
-    vendor, kind = quote.signed[_VENDOR], quote.certification_type
+    vendor = quote.signed[_VENDOR]
     checks.require(
         Requirement.QE_VENDOR,
         passed=vendor == INTEL_QE_VENDOR_ID,
         expected=_INTEL,
         got=vendor,
     )
+    if quote.certification_type == PCK_CHAIN:
+        checks.require(Requirement.CERTIFICATION_DATA, passed=True, expected=_CHAIN, got=PCK_CHAIN)
+    else:
+        _require_identifier(checks, quote, pck_chain)
+    return quote if checks.passed else None
+
+
+def _require_identifier(checks: Checklist, quote: Quote, pck_chain: bytes | None) -> None:
+    """A quote without a chain names one that is at hand."""
+    kind = quote.certification_type
+    named = f"{kind} ({_KINDS[kind]})" if kind in _KINDS else str(kind)
+    expected = _CHAIN
+    fits = is_identifier(kind)
+    if fits:
+        expected = f"{_CHAIN}, or {_FETCHED}"
+        try:
+            PckIdentifier.parse(kind, quote.certification_data)
+        except FormatError as error:
+            fits, named = False, f"{named} of {error.got}"
+            expected = f"{_CHAIN}, or {kind} with {error.expected}"
     checks.require(
         Requirement.CERTIFICATION_DATA,
-        passed=kind == PCK_CHAIN,
-        expected=_CHAIN,
-        got=kind,
+        passed=fits and pck_chain is not None,
+        expected=expected,
+        got=named,
     )
-    return quote if checks.passed else None
 
 
 _VENDOR = slice(12, 28)
 _INTEL = f"{INTEL_QE_VENDOR_ID.hex()} (Intel)"
 _CHAIN = f"{PCK_CHAIN} (certificate chain of the PCK)"
+_FETCHED = "1 to 3 (PPID) and the chain that a collateral service has for it (--pccs)"
+_KINDS: Final = {
+    1: "PPID in the clear",
+    2: "PPID encrypted with RSA-2048",
+    3: "PPID encrypted with RSA-3072",
+    4: "certificate of the PCK without its chain",
+    6: "report of the quoting enclave",
+    7: "platform manifest",
+}
 
 
 def _check_tee(tee: Tee, endorsements: Endorsements) -> Checklist:

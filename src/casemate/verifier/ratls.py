@@ -38,6 +38,7 @@ def appraise_certificate(
     trust_roots: TrustRoots,
     policy: Policy,
     at: datetime,
+    pck_chain: bytes | None = None,
 ) -> AttestationResult:
     """Judge the evidence of a certificate at one instant, and whether it speaks for the certificate's key.
 
@@ -47,6 +48,7 @@ def appraise_certificate(
         trust_roots: The roots that are trusted.
         policy: What is accepted. The report data that it names do not count: those of the certificate do.
         at: The instant, with a time zone.
+        pck_chain: See :meth:`casemate.verifier.appraisal.Verifier.appraise`.
     """
     try:
         attested = AttestedCertificate.parse(certificate)
@@ -59,6 +61,7 @@ def appraise_certificate(
         policy=policy,
         at=at,
         report_data=attested.report_data,
+        pck_chain=pck_chain,
     )
     made = [_evidence_check(f"{_EXPECTED} ({attested.form})")]
     if isinstance(attested.evidence, TaggedEvidence):

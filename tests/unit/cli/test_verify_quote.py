@@ -241,5 +241,5 @@ def test_collateral_that_is_not_json_is_named(files: list[str], capsys: pytest.C
         "error: collateral: expected its JSON form,"
         f" got Object missing required field `pck_crl_issuer_chain` ({files[4]})\n"
         "hint: --collateral takes one JSON document with the certificates, CRLs, TCB info and QE identity of "
-        "the platform; a simulated platform has it as collateral.json\n"
+        "the platform; --pccs fetches it, a simulated platform has it as collateral.json\n"
     )

@@ -128,8 +128,8 @@ FLAWS: dict[Requirement, tuple[Callable[[World], World], str]] = {
         f"939a7233f79c4ca9940a0db3957f0607 (Intel), got {'00' * 16}",
     ),
     Requirement.CERTIFICATION_DATA: (
-        lambda w: with_quote(w, certification_type=1),
-        "5 (certificate chain of the PCK), got 1",
+        lambda w: with_quote(w, certification_type=4),
+        "5 (certificate chain of the PCK), got 4 (certificate of the PCK without its chain)",
     ),
     Requirement.PCK_CHAIN_FORMAT: (
         lambda w: with_pck_chain(w, w.platform.quoting_enclave.pck.certificate, ca(w).certificate),

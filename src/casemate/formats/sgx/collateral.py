@@ -286,6 +286,8 @@ class Collateral:
         qe_identity_issuer_chain: Certificates of the signer of ``qe_identity`` and of the root, PEM.
         qe_identity: The signed bytes of the member ``enclaveIdentity``.
         qe_identity_signature: r and s, 64 bytes.
+        pck_certificate_chain: Certificates of the PCK, its issuer and the root, PEM, for a quote that does
+            not bring them; ``None`` for all others.
     """
 
     pck_crl_issuer_chain: bytes
@@ -297,6 +299,7 @@ class Collateral:
     qe_identity_issuer_chain: bytes
     qe_identity: bytes
     qe_identity_signature: bytes
+    pck_certificate_chain: bytes | None = None
 
     @classmethod
     def parse_json(cls, data: bytes) -> Collateral:
@@ -311,6 +314,7 @@ class Collateral:
             **{
                 name: bytes.fromhex(text) if name in _IN_HEXADECIMAL else text.encode()
                 for name, text in values.items()
+                if text is not None
             }
         )
 
@@ -319,6 +323,7 @@ class Collateral:
         values = {
             name: value.hex() if name in _IN_HEXADECIMAL else value.decode()
             for name, value in asdict(self).items()
+            if value is not None
         }
         return msgspec.json.format(msgspec.json.encode(values), indent=1) + b"\n"
 

@@ -194,6 +194,7 @@ class CollateralJson(msgspec.Struct, frozen=True):
     qe_identity_issuer_chain: str
     qe_identity: str
     qe_identity_signature: _Hex64
+    pck_certificate_chain: str | None = None
 
 
 class Signed(msgspec.Struct, frozen=True):
