@@ -75,7 +75,7 @@ def read_bounded(path: str) -> bytes:
                 raise ToolchainError(
                     "file cannot be read", expected="a regular file", got="another kind of file", where=path
                 )
-            return _read(descriptor, found.st_size, path)
+            return _read(descriptor, min(found.st_size, MAX_FILE_SIZE), path)
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
@@ -83,13 +83,13 @@ def read_bounded(path: str) -> bytes:
 
 
 def _read(descriptor: int, size: int, path: str) -> bytes:
-    """All of it, which may be more than ``size`` by now."""
-    data = b""
+    """All of it, which may be more than ``size`` by now; only at its end a regular file gives less."""
+    data, wanted = b"", size + 1
     while len(data) <= MAX_FILE_SIZE:
-        block = os.read(descriptor, max(size - len(data), 0) + 1)
-        if not block:
-            return data
+        block = os.read(descriptor, wanted)
         data += block
+        if len(block) < wanted:
+            return data
     raise ToolchainError(
         "file cannot be read", expected=f"at most {MAX_FILE_SIZE} bytes", got="more", where=path
     )

@@ -15,7 +15,7 @@ import msgspec
 from casemate.cli.second_opinion import SECOND_OPINION, agrees
 from casemate.cli.verify_batch_collateral import CollateralSet, propose
 from casemate.cli.verify_batch_files import Digests, NeighbouringCertificates, Recent, read_bounded
-from casemate.errors import CasemateError, FormatError
+from casemate.errors import CasemateError, FormatError, ToolchainError
 from casemate.formats.one_line import one_line
 from casemate.verifier.checklist import MAX_TEXT
 from casemate.verifier.issuers import Issuers
@@ -134,6 +134,7 @@ class Judge:
         self._issuers = Issuers(terms.certificates or ())
         self._digests = Digests()
         self._neighbours = NeighbouringCertificates()
+        self._located: Recent[tuple[str, ...], tuple[str, ...]] = Recent(_MOST_SETS)
         self._sets: Recent[tuple[bytes, ...], CollateralSet] = Recent(_MOST_SETS)
 
     def judge(self, text: bytes) -> bytes:
@@ -146,8 +147,8 @@ class Judge:
 
     def _result(self, line: Line) -> Result:
         at = self._instant(line)
-        paths = [self._locate(path) for path in line.documents]
-        evidence = read_bounded(self._locate(line.quote))
+        paths = self._locate(line.documents)
+        evidence = self._read(line.quote)
         verifiers = self._set(paths).verifiers(at)
         appraised = verifiers.plain.appraise(evidence, at)
         result = result_of(appraised)
@@ -164,12 +165,31 @@ class Judge:
             return _EPOCH + timedelta(seconds=line.at)
         return self._terms.at or _EPOCH + timedelta(seconds=int(time.time()))
 
-    def _locate(self, path: str) -> str:
-        """Where a path leads: into the first folder in which something lies there."""
-        if path.startswith("/"):
-            return path
-        places = [f"{folder}/{path}" for folder in self._terms.folders]
-        return next((place for place in places[:-1] if os.path.lexists(place)), places[-1])
+    def _places(self, path: str) -> list[str]:
+        """Where a path may lead."""
+        return [path] if path.startswith("/") else [f"{folder}/{path}" for folder in self._terms.folders]
+
+    def _read(self, path: str) -> bytes:
+        """What lies in the first place in which something lies."""
+        *others, last = self._places(path)
+        for place in others:
+            try:
+                return read_bounded(place)
+            except ToolchainError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        return read_bounded(last)
+
+    def _locate(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """The first places in which something lies; where each lies is found out once."""
+        known = self._located.get(paths)
+        if known is None:
+            places = [self._places(path) for path in paths]
+            there = [[place for place in choice if os.path.lexists(place)] for choice in places]
+            known = tuple([*found, choice[-1]][0] for found, choice in zip(there, places, strict=True))
+            if all(there):
+                self._located.keep(paths, known)
+        return known
 
     def _set(self, paths: Sequence[str]) -> CollateralSet:
         """The collateral that these files hold now."""
