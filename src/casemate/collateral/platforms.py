@@ -215,8 +215,9 @@ class Platforms:
     def _choose(self, platform: Platform, tcb: RawTcb) -> PckCertificate:
         """The certificate for ``tcb``; remembers that the platform runs at it."""
         known = _known(platform, tcb)
-        if known is not None and known.tcbm:
-            return next(one for one in platform.certificates if one.tcbm == known.tcbm)
+        chosen = None if known is None else _certificate_of(platform, known.tcbm)
+        if chosen is not None:
+            return chosen
         certificate = select(platform.certificates, self._levels(platform), tcb)
         if certificate is None:
             raise CollateralRefusedError(
@@ -337,3 +338,8 @@ def _for_verifiers(fmspc: str, updates: Iterable[Update]) -> list[tuple[Document
 
 def _short(platform: PlatformId) -> str:
     return f"QE {platform.qe_id[:32]}, PCEID {platform.pce_id}"
+
+
+def _certificate_of(platform: Platform, tcbm: str) -> PckCertificate | None:
+    """The certificate that was chosen before; ``None`` when the platform does not have it any more."""
+    return next((one for one in platform.certificates if tcbm and one.tcbm == tcbm), None)
