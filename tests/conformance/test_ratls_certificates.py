@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from cryptography import x509
-from tests.support.dcap_corpus import CORPUS, needs_corpus
+from tests.support.dcap_corpus import CORPUS, matrix, needs_corpus
 
 from casemate.formats import der
 from casemate.formats.eat import EVIDENCE_OID, AttestedCertificate, TaggedEvidence
+from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.quote import Quote
+from casemate.formats.sgx.report import MrEnclave, ReportBody
+from casemate.verifier.policy import AcceptedStatus, AppraisalPolicy, Exemption
+from casemate.verifier.ratls import KEY_CHECK, appraise_certificate
+from casemate.verifier.result import AttestationResult, Verdict
+from casemate.verifier.roots import TrustRoots
 
 pytestmark = needs_corpus
 FOLDER = CORPUS / "ratls-certs"
@@ -64,3 +72,59 @@ def test_any_other_key_is_refused(maker: str) -> None:
         assert isinstance(attested.evidence, TaggedEvidence)
         own = hashlib.new(attested.evidence.key_hash_algorithm, attested.public_key).digest()
         assert own != attested.evidence.key_hash
+
+
+def judged(certificate: bytes, **policy: Any) -> AttestationResult:
+    """As of the newest collateral of the corpus for the platform of both makers."""
+    newest = max(
+        (row for row in matrix() if "tcb/sgx-00606a000000" in row.values["tcb"]),
+        key=lambda row: int(row.values["now"]),
+    )
+    accepted: dict[str, Any] = {
+        "mrenclaves": every_measurement_of("gramine", "rats-tls"),
+        "debug": Exemption(reason="samples of an interoperability event"),
+        "statuses": (AcceptedStatus(status=TcbStatus.OUT_OF_DATE, reason="of 2022", any_advisory=True),),
+    }
+    return appraise_certificate(
+        certificate,
+        endorsements=newest.collateral(),
+        trust_roots=TrustRoots.intel(),
+        policy=AppraisalPolicy(**(accepted | policy)),
+        at=datetime.fromtimestamp(newest.values["now"], UTC),
+    )
+
+
+def every_measurement_of(*makers: str) -> tuple[MrEnclave, ...]:
+    quotes = [Quote.parse(AttestedCertificate.parse(der_of(maker)).evidence.quote) for maker in makers]
+    return tuple(quote.report.mrenclave for quote in quotes if isinstance(quote.report, ReportBody))
+
+
+@pytest.mark.parametrize("maker", ["gramine", "rats-tls"])
+def test_certificates_of_other_makers_are_affirmed_under_intels_root(maker: str) -> None:
+    result = judged(der_of(maker))
+    assert result.refusals == ()
+    assert (result.verdict, result.simulated) == (Verdict.AFFIRMING, False)
+    assert [grant.what for grant in result.grants] == ["TCB status OutOfDate", "an enclave in debug mode"]
+
+
+@pytest.mark.parametrize("maker", ["gramine", "rats-tls"])
+def test_without_an_exception_they_are_refused_for_what_they_are(maker: str) -> None:
+    result = judged(der_of(maker), debug=None, statuses=())
+    assert [check.name for check in result.refusals] == ["TCB status", "enclave: not in debug mode"]
+
+
+def test_what_one_maker_wrote_speaks_for_nobody_elses_key() -> None:
+    """The evidence of one certificate in the other, which has another key."""
+    gramine, other = der_of("gramine"), der_of("rats-tls")
+    theirs = AttestedCertificate.parse(gramine).public_key
+    mine = AttestedCertificate.parse(other).public_key
+    stolen = spliced(gramine, theirs, mine)
+    assert [check.name for check in judged(stolen).refusals if "certificate" in check.name] == [KEY_CHECK]
+
+
+def spliced(certificate: bytes, old: bytes, new: bytes) -> bytes:
+    """The certificate with another public key."""
+    parts = der.children(der.parse(certificate, where="test"), where="test")
+    fields = [field.encoded for field in der.children(parts[0], where="test")]
+    changed = [new if field == old else field for field in fields]
+    return der.encode(der.SEQUENCE, der.encode(der.SEQUENCE, *changed), *(part.encoded for part in parts[1:]))

@@ -44,9 +44,10 @@ class Row:
     def appraise(self) -> AttestationResult:
         """Our answer, with a policy that minds nothing but the cryptography."""
         evidence = (CORPUS / self.values["quote"]).read_bytes()
-        return appraise_tolerantly(evidence, self._collateral(), at=self.values["now"])
+        return appraise_tolerantly(evidence, self.collateral(), at=self.values["now"])
 
-    def _collateral(self) -> Collateral:
+    def collateral(self) -> Collateral:
+        """That of the moment."""
         tcb_info, tcb_signature = _signed(self.values["tcb"], "tcbInfo")
         qe_identity, qe_signature = _signed(self.values["qe"], "enclaveIdentity")
         authority = "platform" if "platform" in self.values["pck_crl"] else "processor"
