@@ -56,9 +56,9 @@ class EnclaveDemands:
         """The checks of an enclave's report, report data left aside."""
         return self._architecture(report, at) + self._identity(report)
 
-    def grants(self, report: ReportBody) -> list[Grant]:
-        """What was accepted that is refused otherwise."""
-        if self._debug is None or not report.attributes.flags & DEBUG:
+    def grants(self, report: ReportBody, at: datetime) -> list[Grant]:
+        """What is accepted at an instant that is refused otherwise."""
+        if self._debug is None or not self._debug.holds(at) or not report.attributes.flags & DEBUG:
             return []
         return [Grant.of("an enclave in debug mode", self._debug)]
 

@@ -141,11 +141,13 @@ class _One:
 
     def grants(self, case: Case) -> list[Grant]:
         """What it accepts in a case that is refused otherwise."""
-        report = case.report
+        report, at = case.report, case.at
         of_report = (
-            self._domain.grants(report) if isinstance(report, TdReport) else self._enclave.grants(report)
+            self._domain.grants(report, at)
+            if isinstance(report, TdReport)
+            else self._enclave.grants(report, at)
         )
-        return self._platform.grants(case.standing) + of_report
+        return self._platform.grants(case.standing, at) + of_report
 
 
 class _All:

@@ -58,19 +58,20 @@ class PlatformDemands:
             worth = self._worth(standing, standing.status, at)
         return worth if platform is None else worth + self._configuration(platform)
 
-    def grants(self, standing: Standing | None) -> list[Grant]:
-        """What was accepted that is refused otherwise."""
+    def grants(self, standing: Standing | None, at: datetime) -> list[Grant]:
+        """What is accepted at an instant that is refused otherwise."""
         if standing is None or standing.status is None or standing.status is TcbStatus.UP_TO_DATE:
             return []
         what = f"TCB status {standing.status.value}"
         if standing.status in self._by_name:
             return [Grant.of(what, Exemption(reason=UNEXPLAINED))]
         exemption = self._exempted.get(standing.status)
-        if exemption is None:
+        if exemption is None or not exemption.holds(at):
             return []
-        advisories = [self._advisories.get(advisory) for advisory in standing.advisory_ids]
+        found = [self._advisories.get(advisory) for advisory in standing.advisory_ids]
+        advisories = [advisory for advisory in found if advisory is not None and advisory.holds(at)]
         return [Grant.of(what, exemption)] + [
-            Grant.of(f"advisory {advisory.id}", advisory) for advisory in advisories if advisory is not None
+            Grant.of(f"advisory {advisory.id}", advisory) for advisory in advisories
         ]
 
     def _worth(self, standing: Standing, status: TcbStatus, at: datetime) -> tuple[Record, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, TypeAlias
 
@@ -90,15 +91,17 @@ def _until(table: Table) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, datetime):
-        if value.tzinfo is not None:
-            return value.astimezone(UTC)
+        # The first and the last day of all may lie outside of time in UTC.
+        with suppress(OverflowError):
+            if value.tzinfo is not None:
+                return value.astimezone(UTC)
     elif isinstance(value, date):
         return datetime.combine(value, time(23, 59, 59), UTC)
     raise table.error(
         "until",
         "until",
         expected="a day, or a time with its zone",
-        got="a time without a zone" if isinstance(value, datetime) else type_name(value),
+        got=str(value) if isinstance(value, datetime) else type_name(value),
         hint="write until = 2027-01-31, or until = 2027-01-31T12:00:00Z",
     )
 

@@ -54,17 +54,14 @@ class TrustDomainDemands:
         """The checks of a trust domain's report, report data left aside."""
         return self._architecture(report, at) + self._identity(report)
 
-    def grants(self, report: TdReport) -> list[Grant]:
-        """What was accepted that is refused otherwise."""
+    def grants(self, report: TdReport, at: datetime) -> list[Grant]:
+        """What is accepted at an instant that is refused otherwise."""
         found = []
-        if self._debug is not None and report.td_attributes & _OBSERVED:
+        if self._debug is not None and self._debug.holds(at) and report.td_attributes & _OBSERVED:
             found.append(Grant.of("a trust domain in debug mode", self._debug))
-        if self._policy.host_exceptions is not None and not _sept_ve(report):
-            found.append(
-                Grant.of(
-                    "a trust domain into which the host injects exceptions", self._policy.host_exceptions
-                )
-            )
+        exceptions = self._policy.host_exceptions
+        if exceptions is not None and exceptions.holds(at) and not _sept_ve(report):
+            found.append(Grant.of("a trust domain into which the host injects exceptions", exceptions))
         return found
 
     def _architecture(self, report: TdReport, at: datetime) -> tuple[Record, ...]:

@@ -328,7 +328,15 @@ REFUSED: dict[str, tuple[str, str, str | None]] = {
     ),
     "a time without a zone": (
         V + '[debug]\nreason = "r"\nuntil = 2027-01-31T12:00:00',
-        "until: expected a day, or a time with its zone, got a time without a zone (p.toml: debug.until)",
+        "until: expected a day, or a time with its zone, got 2027-01-31 12:00:00 (p.toml: debug.until)",
+        "write until = 2027-01-31, or until = 2027-01-31T12:00:00Z",
+    ),
+    "an end after all time": (
+        V + '[debug]\nreason = "r"\nuntil = 9999-12-31T23:59:59-12:00',
+        (
+            "until: expected a day, or a time with its zone, got 9999-12-31 23:59:59-12:00"
+            " (p.toml: debug.until)"
+        ),
         "write until = 2027-01-31, or until = 2027-01-31T12:00:00Z",
     ),
     "an end that is no time": (

@@ -297,6 +297,7 @@ def test_another_flaw_is_refused_by_the_check_alone(domain: Domain, name: str) -
     result = make(domain).appraise()
     assert result.verdict is Verdict.CONTRAINDICATED
     assert refusals(result) == {requirement.title: expected}
+    assert tuple(result.grants) == ()
 
 
 def test_a_module_of_the_first_generation_is_judged_by_the_first_identity(domain: Domain) -> None:
