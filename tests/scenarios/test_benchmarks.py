@@ -35,10 +35,11 @@ def test_starting_is_compared_with_the_interpreter_alone() -> None:
 
 
 def test_verifying_is_compared_with_the_bare_checks_and_with_another_verifier() -> None:
-    result = result_of("verify.py", "--quotes", "5", "--repeat", "1")
+    result = result_of("verify.py", "--quotes", "5", "--repeat", "1", "--lines", "20")
     for kind in ("new", "known"):
         assert result[kind]["casemate_over_floor"] > 1
         assert result[kind]["dcap_qvl_over_casemate"] > 0
+    assert result["batch"]["one_over_two"] > 0
 
 
 @pytest.mark.slow
