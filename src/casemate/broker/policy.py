@@ -125,10 +125,12 @@ class ReferenceAppraiser:
         accepted_statuses: frozenset[TcbStatus] = frozenset({TcbStatus.UP_TO_DATE}),
     ) -> None:
         roots = {False: TrustRoots.intel(), True: simulated_roots}
-        verifiers = {
-            simulated: Verifier(Endorsements.of(endorsements, roots[simulated]), AppraisalPolicy())
+        verified = {
+            simulated: Endorsements.of(endorsements, roots[simulated])
             for simulated in {values.simulated for values in reference_values}
         }
+        verifiers = {simulated: Verifier(found, AppraisalPolicy()) for simulated, found in verified.items()}
+        self._endorsements = tuple(verified.values())
         self._builds = tuple(
             (
                 values,
@@ -138,6 +140,11 @@ class ReferenceAppraiser:
             )
             for values in reference_values
         )
+
+    @property
+    def endorsements(self) -> tuple[Endorsements, ...]:
+        """What the manufacturers say, as it stands under the roots of each kind."""
+        return self._endorsements
 
     def recognise(self, evidence: bytes, *, report_data: bytes, at: datetime) -> Recognition:
         """See :class:`Appraiser`. Of several refusals, the one with the fewest reasons is given."""

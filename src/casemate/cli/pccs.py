@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from casemate.collateral.upstream import Upstream
     from casemate.formats.sgx.collateral import Collateral
+    from casemate.formats.sgx.platform_name import PlatformFamily
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: Seconds for each of the documents, retries included.
@@ -86,6 +87,18 @@ class Pccs:
         from casemate.formats.sgx.quote import Quote
 
         return gather(self.upstream(), PlatformName.of(Quote.parse(evidence)))
+
+    def collateral_of(self, family: PlatformFamily) -> Collateral:
+        """What the service has about enclaves on a family of platforms.
+
+        Raises:
+            UpstreamError: A document does not come.
+            UsageError: As for :meth:`upstream`.
+        """
+        from casemate.collateral.gathering import gather_for_family
+        from casemate.collateral.names import Tee
+
+        return gather_for_family(self.upstream(), Tee.SGX, family)
 
 
 def pccs_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,13 +20,15 @@ from casemate.cli.listening import (
     require_certificates,
     utc_now,
 )
+from casemate.cli.pccs import Pccs, pccs_options
 from casemate.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from casemate.adapters.broker_server import Address
-    from casemate.broker.policy import ReferenceAppraiser, WorkloadPolicy
+    from casemate.broker.policy import Appraiser, ReferenceAppraiser, WorkloadPolicy
     from casemate.broker.resource import ResourceName, Secret
     from casemate.broker.store import KeyEncryptionKey, ResourceStore
+    from casemate.formats.sgx.collateral import Collateral
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _ANY_FILE = click.Path(dir_okay=False, path_type=Path)
@@ -65,7 +67,9 @@ class BrokerOptions:
     store: Path
     kek: Path | None
     reference_values: tuple[Path, ...]
-    collateral: Path
+    collateral: Path | None
+    pccs: Pccs | None
+    fmspcs: tuple[str, ...]
     simulated_root: Path | None
     simulated_platform: Path | None
     prepare: bool
@@ -115,7 +119,19 @@ class BrokerOptions:
     help="reference-values.json of a signed bundle NAME, which may then read default/NAME/…; repeatable.",
 )
 @click.option(
-    "--collateral", type=_FILE, help="Intel's collateral for the platforms, JSON, one file: see docs/guides."
+    "--collateral",
+    type=_FILE,
+    help="Intel's collateral for the platforms, JSON, one file, as casemate verify quote --save-collateral "
+    "writes it.",
+)
+@pccs_options
+@click.option(
+    "--fmspc",
+    "fmspcs",
+    multiple=True,
+    metavar="FMSPC[:processor]",
+    help="A family of platforms for which --pccs is asked, at the start and before what it gave ends; "
+    "repeatable. With :processor those of one package.",
 )
 @click.option(
     "--simulated-root",
@@ -166,19 +182,24 @@ def broker(**options: Any) -> None:
     if options["prepare"]:
         require_certificates("broker", options["tls"], options["tls_names"], address)
         return
-    for name in ("store", "reference_values", "collateral"):
+    pccs = Pccs.taken_from(options)
+    endorsements = ("fmspcs", "--fmspc") if pccs else ("collateral", "--collateral")
+    for name, option in (("store", "--store"), ("reference_values", "--reference-values"), endorsements):
         if not options[name]:
-            hint = f"'--{name.replace('_', '-')}'"
-            raise click.MissingParameter(param_hint=hint, param_type="option")
-    _serve(BrokerOptions(**options), address)
+            raise click.MissingParameter(param_hint=f"'{option}'", param_type="option")
+    if pccs is not None and options["collateral"]:
+        raise click.UsageError("Give one of --collateral and --pccs.")
+    if pccs is None and options["fmspcs"]:
+        raise click.UsageError("--fmspc says what is asked of --pccs.")
+    _serve(BrokerOptions(pccs=pccs, **options), address)
 
 
 def _simulation(options: dict[str, Any]) -> dict[str, Path]:
     """What the simulated platform stands for: its endorsements and its root."""
     from casemate.adapters.platform_directory import open_platform
 
-    if options["collateral"] or options["simulated_root"]:
-        raise click.UsageError("Give --simulated-platform, or --collateral and --simulated-root.")
+    if options["collateral"] or options["simulated_root"] or options["pccs"]:
+        raise click.UsageError("Give --simulated-platform, or --simulated-root with --collateral or --pccs.")
     folder: Path = options["simulated_platform"]
     if not folder.exists():
         open_platform(folder, utc_now())
@@ -197,11 +218,11 @@ def _serve(options: BrokerOptions, address: Address) -> None:
 
     log_to_stderr()
     policy = _policy(options)
-    appraiser = _appraiser(options, policy)
+    appraiser, renewal = _appraiser(options, policy)
     wanted = _wanted(options)
     require_certificates("broker", options.tls, options.tls_names, address)
     key = _key(options)
-    with closing(SqliteStore.open(options.store, key)) as table:
+    with closing(SqliteStore.open(options.store, key)) as table, renewal:
         store = ResourceStore(table, key, os.urandom)
         _fill(store, wanted, policy)
         _warn_of_simulations(policy)
@@ -255,18 +276,29 @@ def _warn_of_simulations(policy: WorkloadPolicy) -> None:
         )
 
 
-def _appraiser(options: BrokerOptions, policy: WorkloadPolicy) -> ReferenceAppraiser:
+def _appraiser(
+    options: BrokerOptions, policy: WorkloadPolicy
+) -> tuple[Appraiser, AbstractContextManager[object]]:
+    """What judges evidence, and what goes on beside it."""
     from casemate.broker.policy import ReferenceAppraiser
-    from casemate.formats.sgx.collateral import Collateral
+    from casemate.cli.broker_appraisal import appraiser_under_collateral, appraiser_under_service
     from casemate.verifier.roots import TrustRoots
 
     roots = [] if options.simulated_root is None else [_read(options.simulated_root)]
-    return ReferenceAppraiser(
-        reference_values=policy.reference_values,
-        endorsements=Collateral.parse_json(_read(options.collateral)),
-        simulated_roots=TrustRoots.simulated(*roots),
-        accepted_statuses=accepted_statuses(options.statuses),
-    )
+    simulated_roots = TrustRoots.simulated(*roots)
+    statuses = accepted_statuses(options.statuses)
+
+    def appraiser_of(collateral: Collateral) -> ReferenceAppraiser:
+        return ReferenceAppraiser(
+            reference_values=policy.reference_values,
+            endorsements=collateral,
+            simulated_roots=simulated_roots,
+            accepted_statuses=statuses,
+        )
+
+    if options.pccs is not None:
+        return appraiser_under_service(options.pccs, options.fmspcs, appraiser_of)
+    return appraiser_under_collateral(_read(options.collateral or Path()), appraiser_of)
 
 
 def _key(options: BrokerOptions) -> KeyEncryptionKey:

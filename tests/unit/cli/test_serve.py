@@ -255,6 +255,6 @@ def test_a_simulated_platform_takes_the_place_of_its_files(
     status, lines = refusal(options | {"--simulated-platform": f"{tmp_path}/platform"}, capsys)
     assert (status, lines[-1]) == (
         2,
-        "Error: Give --simulated-platform, or --collateral and --simulated-root.",
+        "Error: Give --simulated-platform, or --simulated-root with --collateral or --pccs.",
     )
     assert not (tmp_path / "platform").exists()
