@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -51,7 +51,7 @@ class Recent(Generic[_Key, _Value]):
             self.forget_oldest()
         return value
 
-    def values(self) -> Iterable[_Value]:
+    def values(self) -> Collection[_Value]:
         """All of them."""
         return self._values.values()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,8 @@ from tests.support.sgx_world import (
 )
 
 from casemate.cli.main import run
-from casemate.cli.verify_batch_judge import MAX_LINE_SIZE
+from casemate.cli.verify_batch_files import MAX_FILE_SIZE, Recent, certificates_of
+from casemate.cli.verify_batch_judge import MAX_LINE_SIZE, Judge, Terms
 from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.report import DEBUG, Attributes
 
@@ -466,3 +468,77 @@ def test_a_folder_without_certificates_is_said_to_be_one(
         f"error: certificates: expected at least one, PEM or DER, got none ({batch.certs})\n"
         "hint: Without --certs they are looked for beside the collateral.\n"
     )
+
+
+def test_collateral_that_is_renewed_while_a_batch_runs_is_read_again(batch: Batch) -> None:
+    outdated = with_standing(WORLD, platform=TcbStatus.OUT_OF_DATE)
+    line = json.dumps(batch.line).encode() + b"\n"
+    with subprocess.Popen(casemate(*batch.options), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        statuses = []
+        for collateral in (WORLD.collateral, outdated.collateral, WORLD.collateral):
+            write_collateral(collateral, batch.folder / "collateral")
+            process.stdin.write(line)
+            process.stdin.flush()
+            statuses.append(json.loads(process.stdout.readline())["tcb_status"])
+        process.stdin.close()
+    assert statuses == ["UpToDate", "OutOfDate", "UpToDate"]
+
+
+def test_a_terminal_sees_how_far_it_is(batch: Batch) -> None:
+    terminal, end = os.openpty()
+    subprocess.run(
+        casemate(*batch.write(batch.line, "{}", batch.line)), stdout=subprocess.PIPE, stderr=end, check=True
+    )
+    os.close(end)
+    shown = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    assert re.fullmatch(r"\r3 judged, 1 not genuine, [0-9,]+ a second +\r\n", shown)
+
+
+def test_files_that_are_too_large_are_not_read(batch: Batch, results: Results) -> None:
+    with Path(batch.line["quote"]).open("r+b") as file:
+        file.truncate(MAX_FILE_SIZE)
+        (whole,) = results(batch.write(batch.line))
+        assert [one["step"] for one in whole["refused_by"]] == ["quote format"]
+        file.truncate(MAX_FILE_SIZE + 1)
+    found = f"more ({batch.line['quote']})"
+    assert results(batch.write(batch.line)) == [refusal("input", f"at most {MAX_FILE_SIZE} bytes", found)]
+
+
+def test_a_folder_of_certificates_that_cannot_be_read_is_an_error(
+    batch: Batch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (batch.certs / "large").open("wb") as file:
+        file.truncate(MAX_FILE_SIZE + 1)
+    assert run(batch.write(batch.line)) == 1
+    assert capsys.readouterr().err == (
+        f"error: file cannot be read: expected at most {MAX_FILE_SIZE} bytes, got more"
+        f" ({batch.certs / 'large'})\n"
+    )
+
+
+def test_what_was_used_the_longest_ago_is_forgotten_first() -> None:
+    recent: Recent[str, int] = Recent(2)
+    for number, name in enumerate("ab"):
+        recent.keep(name, number)
+    assert recent.get("a") == 0
+    recent.keep("c", 2)
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == (0, None, 2)
+    assert sorted(recent.values()) == [0, 2]
+
+
+def test_platforms_are_bounded_over_all_sets_of_collateral(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("casemate.cli.verify_batch_judge._MOST_PLATFORMS", 0)
+    terms = Terms(roots=WORLD.roots, certificates=certificates_of(batch.certs), folders=("/",), at=WORLD.at)
+    judge = Judge(terms)
+    outdated = write_collateral(
+        with_standing(WORLD, platform=TcbStatus.OUT_OF_DATE).collateral, batch.folder / "outdated"
+    )
+    lines = [json.dumps(batch.line | files).encode() for files in (batch.files, outdated) for _ in range(2)]
+    statuses = [json.loads(judge.judge(line))["tcb_status"] for line in lines]
+    assert statuses == ["UpToDate", "UpToDate", "OutOfDate", "OutOfDate"]
+    assert len(judge._sets.values()) == 1

@@ -199,3 +199,51 @@ def test_a_policy_says_what_has_to_run_there(
     assert (
         run(["verify", "server", url, *others, "--policy", str(policy), "--accept-status", "OutOfDate"]) == 2
     )
+
+
+def test_a_certificate_is_explained_and_another_verifier_asked_about_its_quote(
+    port: int,
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = [*arguments(tmp_path, platform, enclave), "--explain", "--second-opinion"]
+    assert run(["verify", "server", f"https://localhost:{port}", *options]) == 0
+    steps = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert steps[0] == "step 0: read the certificate that carries the quote"
+    assert steps[-1] == "step 7: ask another verifier"
+
+
+def test_without_a_quote_nobody_is_asked_and_nothing_is_explained_away(
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    options = [*arguments(tmp_path, platform, enclave), "--explain", "--second-opinion"]
+    with serving(context) as port:
+        assert run(["verify", "server", f"https://localhost:{port}", *options]) == 1
+    out = capsys.readouterr().out
+    assert "  REFUSED   certificate: evidence" in out.splitlines()
+    assert "step 7" not in out
+
+
+def test_the_document_of_a_certificate_without_a_quote_knows_no_platform(
+    platform: SimulatedPlatform,
+    enclave: SimulatedEnclave,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    with serving(context) as port:
+        options = [*arguments(tmp_path, platform, enclave), "--json"]
+        assert run(["verify", "server", f"https://localhost:{port}", *options]) == 1
+    attestation = json.loads(capsys.readouterr().out)["attestation"]
+    assert (attestation["platform"], attestation["tcb"]) == (None, None)
+    assert attestation["not_checked"] == [
+        "what the quote says: its signatures do not reach up to a trusted root"
+    ]
