@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
@@ -218,10 +220,10 @@ def read_line(text: bytes) -> Line:
     """
     if len(text) > MAX_LINE_SIZE:
         raise FormatError("line", expected=f"at most {MAX_LINE_SIZE} bytes", got="more")
-    try:
+    if b"\\" in text or any(text.count(name) > 1 for name in _QUOTED):
+        _require_each_once(text)
+    with suppress(msgspec.DecodeError):
         return _STRICTLY.decode(text)
-    except msgspec.DecodeError as error:
-        reason = str(error)
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         from difflib import get_close_matches
@@ -232,7 +234,18 @@ def read_line(text: bytes) -> Line:
                 raise FormatError("line", expected=f"the member {nearly[0]}", got=name)
         return _LENIENTLY.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError("line", expected="a JSON object that names files", got=reason) from error
+        raise FormatError("line", expected="a JSON object that names files", got=str(error)) from error
+
+
+def _require_each_once(text: bytes) -> None:
+    """Refuse a line that two readers could understand differently; what is no JSON is refused elsewhere."""
+
+    def once(pairs: list[tuple[str, object]]) -> None:
+        if len(dict(pairs)) != len(pairs):
+            raise FormatError("line", expected="each member once", got="one that comes twice")
+
+    with suppress(ValueError, RecursionError):
+        json.loads(text, object_pairs_hook=once)
 
 
 class _StrictLine(Line, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -242,6 +255,7 @@ class _StrictLine(Line, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _STRICTLY = msgspec.json.Decoder(_StrictLine)
 _LENIENTLY = msgspec.json.Decoder(Line)
 _MEMBERS = frozenset(Line.__struct_fields__)
+_QUOTED = tuple(f'"{name}"'.encode() for name in Line.__struct_fields__)
 
 
 def collateral_of(text: bytes) -> object:

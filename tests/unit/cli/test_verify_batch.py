@@ -194,6 +194,9 @@ READABLE = "a file that can be read"
     [
         ("", OBJECT, "Input data was truncated"),
         ("{", OBJECT, "Input data was truncated"),
+        ('{"quote":"a","quote":"b"}', "each member once", "one that comes twice"),
+        ('{"quote":"a","\\u0071uote":"b"}', "each member once", "one that comes twice"),
+        ('{"quote":"a","x":NaN}', OBJECT, "JSON is malformed: invalid character (byte 17)"),
         ("[]", OBJECT, "Expected `object`, got `array`"),
         ("\xff", OBJECT, "JSON is malformed: invalid character (byte 0)"),
         ('{"at":1}', OBJECT, "Object missing required field `quote`"),
