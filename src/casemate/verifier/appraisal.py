@@ -149,7 +149,8 @@ class Verifier:
         quote = found.quote = _read_quote(found.of_quote, evidence, pck_chain)
         if quote is None:
             return
-        speaks = found.of_quote.take(self._about[quote.tee])
+        tee = found.tee = quote.tee
+        speaks = found.of_quote.take(self._about[tee])
         if pck_chain is None or quote.certification_type == PCK_CHAIN:
             pck_chain = quote.certification_data
         known = self._platform(pck_chain)
@@ -162,7 +163,7 @@ class Verifier:
         report = found.report = quote.report
         if speaks:
             found.standing = self._standing(known, enclave, report)
-        found.judgement = self._judges[quote.tee].judge(
+        found.judgement = self._judges[tee].judge(
             Case(report, found.standing, known.platform.extension, at, report_data)
         )
 
@@ -211,7 +212,7 @@ class Verifier:
         endorsements, platform, standing = self._endorsements, found.platform, found.standing
         validity = endorsements.validity if platform is None else platform.validity
         freshness = self._freshness
-        tee = None if found.quote is None else found.quote.tee
+        tee = found.tee
         genuine = (
             endorsements.complete
             and found.evidence_is_genuine
@@ -249,6 +250,7 @@ class Findings:
         of_quote: The checks of the quote itself.
         judgement: What the policy says of it; ``None`` where there is no report.
         quote: The quote; ``None`` unless it can be read.
+        tee: What is quoted.
         platform: Its platform; ``None`` unless the quote brings a certificate chain.
         quoting_enclave: Its quoting enclave; ``None`` unless the platform is trusted.
         report: What it says; ``None`` unless every signature up to it is right.
@@ -264,6 +266,7 @@ class Findings:
         "quoting_enclave",
         "report",
         "standing",
+        "tee",
     )
 
     def __init__(self, endorsements: Endorsements) -> None:
@@ -271,6 +274,7 @@ class Findings:
         self.of_quote = Checklist()
         self.judgement: Judgement | None = None
         self.quote: Quote | None = None
+        self.tee: Tee | None = None
         self.platform: Platform | None = None
         self.quoting_enclave: QuotingEnclave | None = None
         self.report: ReportBody | TdReport | None = None
