@@ -71,6 +71,8 @@ def put_back(manifest: dict[str, Any], entries: list[Entry]) -> dict[str, Any] |
     found = sgx.get("trusted_files") if isinstance(sgx, dict) else None
     if not isinstance(sgx, dict) or not isinstance(found, list):
         return None
+    if _marks(manifest) != 1:  # an escape can write what the text does not show
+        return None
     for mark in (_MARK, {"uri": _MARK}):
         if mark in found:
             place = found.index(mark)
@@ -87,7 +89,8 @@ def all_hashed(entries: Sequence[Any]) -> bool:
         text = "\n".join([part for entry in entries for part in (entry["uri"], entry["sha256"])])
     except (AttributeError, TypeError):  # an entry that is no table, a value that is no string
         return False
-    return _ALL_HASHED.fullmatch(text) is not None
+    # With more lines than that, a line break in a URI has made two entries look like three.
+    return text.count("\n") < 2 * len(entries) and _ALL_HASHED.fullmatch(text) is not None
 
 
 def shortened(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -114,6 +117,15 @@ def lengthened(text: str, entries: Sequence[Mapping[str, str]]) -> str | None:
         return None
     tables = [f'{_HEADER}uri = "{entry["uri"]}"\nsha256 = "{entry["sha256"]}"\n' for entry in entries]
     return text.replace(one, "\n".join(tables))
+
+
+def _marks(value: object) -> int:
+    """How often the mark stands in ``value``, as a key or as a value."""
+    if isinstance(value, dict):
+        return sum(_marks(key) + _marks(item) for key, item in value.items())
+    if isinstance(value, list):
+        return sum(map(_marks, value))
+    return int(value == _MARK)
 
 
 def _cut_tables(text: str, start: int) -> CutText | None:

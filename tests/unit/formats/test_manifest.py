@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,18 @@ def test_text_that_utf_8_cannot_hold_is_not_written() -> None:
     with pytest.raises(FormatError) as refused:
         dump_manifest({"a": "\ud800"})
     assert str(refused.value) == "manifest: expected text that UTF-8 can hold, got a lone surrogate"
+
+
+def test_a_string_written_with_escapes_is_not_taken_for_what_was_cut_out_of_the_text() -> None:
+    text = (
+        '[other]\ntrusted_files = ["file:/elsewhere"]\n'
+        '[sgx]\ntrusted_files = ["file:\\u25A1casemate\\u25A1entries\\u25A1cut\\u25A1out"]\n'
+    )
+    assert load_manifest((SMALLEST + text).encode()) == tomllib.loads(SMALLEST + text)
+
+
+def test_a_line_break_in_a_name_does_not_make_two_trusted_files_of_it() -> None:
+    digest = "0" * 64
+    entry = {"uri": f"file:/{'a' * 60}\n{digest}\nfile:/b", "sha256": digest}
+    manifest = {"libos": {"entrypoint": "/app"}, "fs": {"mounts": []}, "sgx": {"trusted_files": [entry]}}
+    assert load_manifest(dump_manifest(manifest)) == manifest
