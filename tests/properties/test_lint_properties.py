@@ -10,12 +10,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from casemate.builder.lint import FileKind, Finding, kind_of, lint_manifest
+from casemate.builder.lint import Finding, lint_manifest
 from casemate.builder.lint.dockerfile_rules import lint_dockerfile
+from casemate.builder.lint.kinds import FileKind, kind_of
 from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.schema import REMOVED, SCHEMA
 from casemate.builder.lint.template import read_template
-from casemate.builder.lint.toml_values import Other
+from casemate.builder.lint.tree import Other
 from casemate.errors import FormatError, UsageError
 
 #: Pieces of which manifests and templates are made, right and wrong ones.

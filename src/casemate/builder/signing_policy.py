@@ -13,7 +13,6 @@ it.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -21,6 +20,7 @@ from typing import Any, Final, Self
 from casemate.builder.hardening import insecure_settings
 from casemate.builder.lint import BY_ID, Finding, Severity, lint_manifest
 from casemate.builder.lint.schema import LATEST, VERSIONS
+from casemate.builder.nearest import nearest
 from casemate.errors import FormatError, KeyUnfitError, RefusedError, UsageError
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.formats.sgx.sigstruct import EXPONENT, MODULUS_SIZE, EnclaveIdentity, SigStruct
@@ -94,12 +94,12 @@ def require_known_names(names: Iterable[str]) -> None:
     for name in names:
         if "." in name or name in BY_ID or name in _RULES:  # with a dot it is the key of a setting
             continue
-        near = difflib.get_close_matches(name, (*_RULES, *BY_ID), n=1)
+        near = nearest(name, (*_RULES, *BY_ID))
         raise UsageError(
             "--accept",
             expected=f"the key of a setting, a rule of casemate lint, {', '.join(_RULES)}",
             got=ascii(name)[1:-1],
-            hint=f"did you mean {near[0]}?" if near else None,
+            hint=f"did you mean {near}?" if near else None,
         )
 
 

@@ -6,9 +6,12 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import Final
 
 from casemate.errors import ToolchainError, UsageError
+
+#: A file that nobody else has made, or prepared as a link.
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
@@ -20,21 +23,20 @@ def write_files(files: Mapping[Path, bytes]) -> None:
     Raises:
         ToolchainError: A folder that does not exist or cannot be written, a full disk.
     """
-    umask = os.umask(0)
-    os.umask(umask)
     with ExitStack() as leftovers:
         beside: dict[Path, Path] = {}
         for path, data in files.items():
             if path.is_dir():  # found out now, before anything else is renamed into place
                 raise ToolchainError("file cannot be written", got="a folder of this name", where=str(path))
+            draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
             try:
-                with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as draft:
-                    leftovers.callback(Path(draft.name).unlink, missing_ok=True)
-                    draft.write(data)
-                Path(draft.name).chmod(0o644 & ~umask)
+                descriptor = os.open(draft, _NEW, 0o644)
+                leftovers.callback(draft.unlink, missing_ok=True)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
             except OSError as error:
                 raise ToolchainError("file cannot be written", got=error.strerror, where=str(path)) from error
-            beside[path] = Path(draft.name)
+            beside[path] = draft
         for path, draft_path in beside.items():
             try:
                 draft_path.replace(path)
@@ -57,6 +59,8 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             where=str(path),
             hint="remove it, or name another one",
         )
+    from tempfile import TemporaryDirectory  # noqa: PLC0415 (signatures are files, and would wait for it)
+
     try:
         with TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as scratch:
             draft = Path(scratch) / "new"

@@ -19,7 +19,8 @@ import click
 from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from casemate.builder.lint import FileKind, Finding
+    from casemate.builder.lint import Finding
+    from casemate.builder.lint.kinds import FileKind
 
 #: Reads standard input.
 _STANDARD_INPUT = "-"
@@ -107,7 +108,8 @@ def _named(lists: Sequence[str]) -> frozenset[str]:
 
 
 def _judge(name: str, kind_name: str | None, version: str, rules: frozenset[str], *, mend: bool) -> _Judged:
-    from casemate.builder.lint import FileKind, fixed, kind_of
+    from casemate.builder.lint.fix import fixed
+    from casemate.builder.lint.kinds import FileKind, kind_of
 
     data = _read(name)
     kind = FileKind(kind_name) if kind_name is not None else kind_of(data, name)
@@ -119,8 +121,9 @@ def _judge(name: str, kind_name: str | None, version: str, rules: frozenset[str]
 def _lint(
     data: bytes, *, name: str, kind: FileKind, version: str, rules: frozenset[str]
 ) -> tuple[Finding, ...]:
-    from casemate.builder.lint import FileKind, lint_manifest
+    from casemate.builder.lint import lint_manifest
     from casemate.builder.lint.dockerfile_rules import lint_dockerfile
+    from casemate.builder.lint.kinds import FileKind
 
     if kind is FileKind.DOCKERFILE:
         findings = lint_dockerfile(data, name)
@@ -221,7 +224,7 @@ def _sarif(findings: Iterable[Finding]) -> str:
 
 
 def _show_diff(judged: Iterable[_Judged]) -> None:
-    from casemate.builder.lint import difference
+    from casemate.builder.lint.fix import difference
 
     for file in judged:
         for line in difference(file.before, file.after, file.name).splitlines():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +116,8 @@ def _sign_bundle(path: Path, options: SigningOptions) -> dict[str, Any]:
 
 def _show(result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
+        import json
+
         click.echo(json.dumps(result, indent=2))
         return
     for name in _SHOWN:

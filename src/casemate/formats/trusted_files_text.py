@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 #: Stands for the entries that were cut out; nobody names a file like this, and a text that does is not cut.
@@ -22,9 +23,9 @@ _MARKED_DIGEST: Final = "0" * 64
 _PLAIN: Final = "[^\0-\x1f\x7f\"'\\\\\ufffe\uffff]+"
 _DIGEST: Final = "[0-9a-fA-F]{64}"
 _HEADER: Final = "[[sgx.trusted_files]]\n"
-#: One entry as an array of tables has it, which is what Gramine's tools and ours write.
-_TABLE: Final = re.compile(
-    rf'\[\[sgx\.trusted_files\]\]\nuri = "({_PLAIN})"\nsha256 = "({_DIGEST})"\n\n*', re.ASCII
+#: Entries as an array of tables has them, which is what Gramine's tools and ours write.
+_TABLES: Final = re.compile(
+    rf'(?:\[\[sgx\.trusted_files\]\]\nuri = "{_PLAIN}+"\nsha256 = "{_DIGEST}"\n\n*+)++', re.ASCII
 )
 _ARRAY_START: Final = re.compile(r"^(?:sgx\.)?trusted_files[ \t]*=[ \t]*\[", re.MULTILINE)
 #: One entry of an array, which is what people and templates write.
@@ -33,8 +34,6 @@ _ITEM: Final = re.compile(
     rf'(?:[ \t]*,[ \t]*sha256[ \t]*=[ \t]*"({_DIGEST})")?[ \t]*\}})[ \t\n]*(?:,|(?=\]))'
 )
 _ARRAY_END: Final = re.compile(r"[ \t\n]*\]")
-_ALL_HASHED: Final = re.compile(rf"(?:file:{_PLAIN}\n{_DIGEST}(?:\n|\Z))*+")
-_PAIR: Final = {"uri", "sha256"}
 #: ``tomli_w`` writes an array of tables when an entry does not fit into a line of this many characters.
 _LINE: Final = 100
 
@@ -84,13 +83,16 @@ def put_back(manifest: dict[str, Any], entries: list[Entry]) -> dict[str, Any] |
 def all_hashed(entries: Sequence[Any]) -> bool:
     """Whether all ``entries`` are plain tables of a URI ``file:…`` and a digest; False decides nothing."""
     try:
-        if not all(entry.keys() == _PAIR for entry in entries):
-            return False
-        text = "\n".join([part for entry in entries for part in (entry["uri"], entry["sha256"])])
-    except (AttributeError, TypeError):  # an entry that is no table, a value that is no string
+        pairs = {2}.issuperset(map(len, entries))
+        uris = '"' + '""'.join(map(itemgetter("uri"), entries)) + '"' if entries else ""
+        digests = list(map(itemgetter("sha256"), entries))
+        hexadecimal = len(bytes.fromhex("".join(digests))) == 32 * len(entries)  # it skips blanks
+    except (KeyError, TypeError, ValueError):  # no table, another key, no string, other digits
         return False
-    # With more lines than that, a line break in a URI has made two entries look like three.
-    return text.count("\n") < 2 * len(entries) and _ALL_HASHED.fullmatch(text) is not None
+    plain = uris.isprintable() and "'" not in uris and "\\" not in uris
+    files = uris.count('"file:') == len(entries) and '"file:"' not in uris
+    apart = uris.count('"') == 2 * len(entries)
+    return pairs and plain and files and apart and hexadecimal and {64}.issuperset(map(len, digests))
 
 
 def shortened(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -129,14 +131,15 @@ def _marks(value: object) -> int:
 
 
 def _cut_tables(text: str, start: int) -> CutText | None:
-    entries: list[Entry] = []
-    end, match = start, _TABLE.match
-    while found := match(text, end):
-        entries.append({"uri": found[1], "sha256": found[2]})
-        end = found.end()
-    if not entries:
+    found = _TABLES.match(text, start)
+    if found is None:
         return None
-    return CutText(f'{text[:start]}{_HEADER}uri = "{_MARK}"\n{text[end:]}', entries)
+    # In these tables quotation marks stand nowhere but around a URI and then a digest.
+    _, *parts = found[0].split('"')
+    entries: list[Entry] = [
+        {"uri": uri, "sha256": digest} for uri, digest in zip(parts[0::4], parts[2::4], strict=True)
+    ]
+    return CutText(f'{text[:start]}{_HEADER}uri = "{_MARK}"\n{text[found.end() :]}', entries)
 
 
 def _cut_array(text: str) -> CutText | None:

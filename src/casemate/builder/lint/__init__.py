@@ -2,13 +2,13 @@
 
 Charter: reads bytes that it is given and gives findings. It runs nothing, renders nothing, opens no file and
 needs no Gramine. Every rule is in :mod:`~casemate.builder.lint.catalogue`; a place is exact or absent.
-Dockerfiles are judged by :mod:`~casemate.builder.lint.dockerfile_rules`, which signing does not wait for.
+Signing waits for the judging of manifests only; :mod:`~casemate.builder.lint.dockerfile_rules` judges
+Dockerfiles, :mod:`~casemate.builder.lint.kinds` tells files apart,
+:mod:`~casemate.builder.lint.fix` mends them.
 """
 
 from casemate.builder.lint.catalogue import BY_ID, RULES
 from casemate.builder.lint.finding import Edit, Finding, Severity
-from casemate.builder.lint.fix import difference, fixed
-from casemate.builder.lint.kinds import FileKind, kind_of
 from casemate.builder.lint.manifest import lint_manifest
 from casemate.builder.lint.rule import Rule
 
@@ -16,12 +16,8 @@ __all__ = [
     "BY_ID",
     "RULES",
     "Edit",
-    "FileKind",
     "Finding",
     "Rule",
     "Severity",
-    "difference",
-    "fixed",
-    "kind_of",
     "lint_manifest",
 ]

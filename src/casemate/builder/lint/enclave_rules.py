@@ -10,8 +10,7 @@ from casemate.builder.lint.form_rules import shown
 from casemate.builder.lint.problem import Problem
 from casemate.builder.lint.schema import REMOVED
 from casemate.builder.lint.settings import Settings
-from casemate.builder.lint.template import UNKNOWN
-from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Path
+from casemate.builder.lint.tree import UNKNOWN, UNKNOWN_VALUE, Path
 from casemate.errors import FormatError
 from casemate.formats.manifest import parse_size
 

@@ -10,7 +10,7 @@ from casemate.builder.lint.form_rules import shown
 from casemate.builder.lint.problem import Problem
 from casemate.builder.lint.secrets import has_secret, secret_reason
 from casemate.builder.lint.settings import Settings
-from casemate.builder.lint.template import UNKNOWN
+from casemate.builder.lint.tree import UNKNOWN
 
 #: What decides which code runs, which peers are believed, or where either is looked for.
 _DANGEROUS: Final = re.compile(

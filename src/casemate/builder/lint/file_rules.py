@@ -12,7 +12,7 @@ from typing import Final
 from casemate.builder.lint.form_rules import shown
 from casemate.builder.lint.problem import Problem
 from casemate.builder.lint.settings import Mount, Settings, folders_over, host_path
-from casemate.builder.lint.template import UNKNOWN
+from casemate.builder.lint.tree import UNKNOWN
 
 #: Folders whose content is code or configuration on every system.
 _SYSTEM: Final = re.compile(r"/|/(?:etc|usr|bin|sbin|lib[^/]*|opt|boot|root|srv)(?:/.*)?")
@@ -97,11 +97,13 @@ class _Folders:
 
 
 def _contents(settings: Settings) -> Iterator[Problem]:
-    for path, uri in settings.trusted():
+    for number, uri in settings.trusted():
         # Few names get as far as the pattern, and there are thousands.
         if (uri.endswith((".key", ".pem")) or "id_" in uri) and _PRIVATE_KEY.fullmatch(uri):
+            path = ("sgx", "trusted_files", number)
             yield Problem(rule="private-key-trusted", path=path, expected="no private key", found=shown(uri))
         if uri.startswith("file:/etc/") and host_path(uri) in _LIVE:
+            path = ("sgx", "trusted_files", number)
             yield Problem(
                 rule="live-file-trusted", path=path, expected="a file of the image only", found=shown(uri)
             )
@@ -189,7 +191,7 @@ def _idle_mounts(settings: Settings, mounts: tuple[Mount, ...]) -> Iterator[Prob
     """Mounts of which nothing can be opened; said only where every entry is known."""
     if "mount-without-trusted" in settings.ignored:
         return
-    uris = [uri for _, uri in (*settings.trusted(), *settings.allowed())]
+    uris = [uri for _, uri in settings.trusted()] + [uri for _, uri in settings.allowed()]
     lists = (settings.get("sgx", "trusted_files"), settings.get("sgx", "allowed_files"))
     complete = all(
         value is None or (isinstance(value, list) and all(map(_is_known, value))) for value in lists

@@ -5,7 +5,6 @@ Gramine 1.9, "Manifest syntax"; ``gramine-manifest-check`` checks part of it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -21,8 +20,8 @@ from casemate.builder.lint.schema import (
     is_known,
     is_later,
 )
-from casemate.builder.lint.template import UNKNOWN
-from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Other, Path
+from casemate.builder.lint.tree import UNKNOWN, UNKNOWN_VALUE, Other, Path
+from casemate.builder.nearest import nearest
 from casemate.errors import FormatError
 from casemate.formats.manifest import MAX_ENCLAVE_SIZE, parse_size, type_name
 from casemate.formats.trusted_files_text import all_hashed
@@ -135,13 +134,13 @@ def _removed(path: Path, place: str, table: Mapping[str, Any]) -> Problem:
 
 
 def _unknown_key(path: Path, place: str) -> Problem:
-    near = difflib.get_close_matches(place[:100], SCHEMA, n=1, cutoff=0.75)
+    near = nearest(place[:100], SCHEMA, likeness=0.75)
     return Problem(
         rule="unknown-key",
         path=path,
         expected="a key that Gramine knows",
         found="one that it does not",
-        mend=f"did you mean {near[0]}?"
+        mend=f"did you mean {near}?"
         if near
         else "remove it; see Gramine's manifest syntax for what there is",
         at_key=True,
@@ -286,7 +285,7 @@ def _all_well(items: list[Any]) -> bool:
     if not all_hashed(items):
         return False
     uris = {item["uri"] for item in items}
-    return len(uris) == len(items) and not any(uri.endswith("/") or UNKNOWN in uri for uri in uris)
+    return len(uris) == len(items) and not any(uri.endswith("/") for uri in uris)
 
 
 def _trusted_entry(path: Path, item: object, uri: object, digest: object) -> Problem | None:
@@ -319,8 +318,8 @@ def _content(path: Path, place: str, key: Key, value: Any) -> Iterator[Problem]:
         yield from _size(path, place, value)
     elif key.choices and value not in key.choices:
         words = " or ".join(f'"{word}"' for word in key.choices)
-        near = difflib.get_close_matches(str(value)[:100].lower(), key.choices, n=1)
-        mend = f'"{near[0]}"' if near else None
+        near = nearest(str(value)[:100].lower(), key.choices)
+        mend = f'"{near}"' if near else None
         yield Problem(rule="wrong-value", path=path, expected=words, found=shown(value), mend=mend)
     elif key.kind is Kind.INT and not key.low <= value <= key.high:
         yield Problem(rule="wrong-value", path=path, expected=_range(key), found=shown(value))

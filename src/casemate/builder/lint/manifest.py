@@ -10,8 +10,7 @@ import tomllib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from casemate.builder.lint.catalogue import BY_ID
 from casemate.builder.lint.enclave_rules import enclave_problems
@@ -21,13 +20,16 @@ from casemate.builder.lint.finding import Edit, Finding, Severity
 from casemate.builder.lint.form_rules import form_problems, place_of
 from casemate.builder.lint.lines import Lines
 from casemate.builder.lint.problem import Problem
-from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.schema import LATEST, VERSIONS
 from casemate.builder.lint.settings import Settings
-from casemate.builder.lint.template import NOTHING, UNKNOWN, Template, read_template
-from casemate.builder.lint.toml_values import Place, Scan
+from casemate.builder.lint.tree import NOTHING, UNKNOWN
 from casemate.errors import FormatError, UsageError
 from casemate.formats.manifest import missing_for_measurement
+
+if TYPE_CHECKING:
+    from casemate.builder.lint.template import Template
+    from casemate.builder.lint.toml_values import Place, Scan
+    from casemate.builder.lint.tree import Path
 
 #: Bytes of a manifest; one with a hundred thousand trusted files has fewer.
 MAX_SIZE: Final = 32 << 20
@@ -38,8 +40,7 @@ MAX_OF_A_RULE: Final = 10_000
 _MANY_DOTS: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
+class _Request(NamedTuple):
     """What is judged, and how.
 
     Attributes:
@@ -59,8 +60,7 @@ class _Request:
     lines: Lines
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
+class _Reading(NamedTuple):
     """One reading of the text: that of a document, or of a variant of a template."""
 
     scanned: Scan
@@ -138,7 +138,7 @@ def _document(request: _Request, manifest: Mapping[str, Any] | None) -> Iterator
         escapes = _unreadable(tree) if "\\" in text else ()
         yield from _placed(_told((*_rules(tree, request), *escapes), request), request, text)
         return
-    scanned = scan(text)
+    scanned = _scanned(text, text)
     yield from _faults(scanned, request, text)
     if scanned.fault is None and not scanned.duplicates and refusal is not None:
         yield _foreign_fault(request, refusal)
@@ -149,7 +149,7 @@ def _document(request: _Request, manifest: Mapping[str, Any] | None) -> Iterator
 def _placed(problems: Collection[Problem], request: _Request, text: str) -> Iterator[Finding]:
     """``problems`` with their places, which only a second reading notes: those of all keys would be many."""
     wanted = {problem.path for problem in problems if problem.path}
-    places = scan(text, request.text, wanted=wanted).places if wanted else {}
+    places = _scanned(text, request.text, wanted).places if wanted else {}
     return (_finding(problem, places, request, text) for problem in problems)
 
 
@@ -227,6 +227,8 @@ def _escape_problem(path: tuple[str | int, ...], text: str) -> Problem:
 
 
 def _template(request: _Request) -> Iterator[Finding]:
+    from casemate.builder.lint.template import read_template  # noqa: PLC0415 (what is signed is none)
+
     template = read_template(request.text)
     readings = [_reading(variant, template, request) for variant in template.variants]
     if template.fault is not None:
@@ -249,7 +251,7 @@ def _template(request: _Request) -> Iterator[Finding]:
 
 
 def _reading(variant: str, template: Template, request: _Request) -> _Reading:
-    scanned = scan(variant, request.text)
+    scanned = _scanned(variant, request.text)
     problems = tuple(_told(_rules(scanned.tree, request), request))
     whole = scanned.fault is None and template.fault is None and not scanned.partial
     return _Reading(scanned=scanned, problems=problems, whole=whole)
@@ -281,6 +283,13 @@ def _as_jinja_comment(text: str, start: int, end: int, code: list[tuple[int, int
 
 
 # Both.
+
+
+def _scanned(text: str, source: str, wanted: Collection[Path] = frozenset()) -> Scan:
+    """``text`` read with places, which of a manifest without findings nobody asks for."""
+    from casemate.builder.lint.scanner import scan  # noqa: PLC0415 (as signing does not wait for it)
+
+    return scan(text, source, wanted=wanted)
 
 
 def _rules(tree: Mapping[str, Any], request: _Request) -> Iterator[Problem]:
@@ -330,7 +339,7 @@ def _faults(scanned: Scan, request: _Request, text: str) -> Iterator[Finding]:
     if scanned.fault is not None:
         yield _at(request, "toml-syntax", scanned.fault.offset, scanned.fault.expected, scanned.fault.found)
     wanted = {duplicate.path for duplicate in scanned.duplicates}
-    places = scan(text, request.text, wanted=wanted).places if wanted else {}
+    places = _scanned(text, request.text, wanted).places if wanted else {}
     for duplicate in scanned.duplicates:
         there = places.get(duplicate.path)
         found = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casemate.builder.lint.toml_values import Path
+from casemate.builder.lint.tree import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from casemate.builder.lint.template import NOTHING, UNKNOWN
-from casemate.builder.lint.toml_values import FaultFound, Other
+from casemate.builder.lint.toml_values import FaultFound
+from casemate.builder.lint.tree import NOTHING, UNKNOWN, Other
 
 _INTEGER: Final = re.compile(
     r"[+-]?(?:0|[1-9](?:_?[0-9])*)|0x[0-9A-Fa-f](?:_?[0-9A-Fa-f])*|0o[0-7](?:_?[0-7])*|0b[01](?:_?[01])*"

@@ -15,18 +15,8 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from casemate.builder.lint.scalars import FIRST_BREAK, UNKNOWN_RUN, decoded, plain_value, worded
-from casemate.builder.lint.template import NOTHING, UNKNOWN
-from casemate.builder.lint.toml_values import (
-    ROOT,
-    UNKNOWN_VALUE,
-    Duplicate,
-    Fault,
-    FaultFound,
-    Other,
-    Path,
-    Place,
-    Scan,
-)
+from casemate.builder.lint.toml_values import Duplicate, Fault, FaultFound, Place, Scan
+from casemate.builder.lint.tree import NOTHING, ROOT, UNKNOWN, UNKNOWN_VALUE, Other, Path
 
 #: Tables and arrays inside each other, and parts of a key.
 MAX_DEPTH: Final = 60

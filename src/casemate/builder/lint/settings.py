@@ -9,8 +9,7 @@ from itertools import pairwise
 from posixpath import normpath
 from typing import Any, Final
 
-from casemate.builder.lint.template import UNKNOWN
-from casemate.builder.lint.toml_values import UNKNOWN_VALUE, Other, Path
+from casemate.builder.lint.tree import UNKNOWN, UNKNOWN_VALUE, Other, Path
 
 #: Folders inside each other that are looked at.
 MAX_FOLDERS: Final = 200
@@ -48,7 +47,7 @@ class Settings:
 
     tree: Mapping[str, Any]
     ignored: frozenset[str] = frozenset()
-    _trusted: list[tuple[Path, str]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _trusted: list[tuple[int, str]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def get(self, *path: str) -> Any:
         """The value at ``path``; ``None`` when it is not there, an expression when it may be."""
@@ -109,13 +108,18 @@ class Settings:
             if isinstance(item, Mapping):
                 yield _mount(path, item)
 
-    def trusted(self) -> Sequence[tuple[Path, str]]:
-        """URIs of the trusted files, expressions in them included; found once, for they are thousands."""
-        if not self._trusted:
-            for path, item in self.items("sgx", "trusted_files"):
-                uri = item.get("uri") if isinstance(item, dict | Mapping) else item
-                if isinstance(uri, str) and not isinstance(uri, Other):
-                    self._trusted.append((path, uri))
+    def trusted(self) -> Sequence[tuple[int, str]]:
+        """Numbers and URIs of the trusted files, with expressions in them; found once, for they are many."""
+        value = self.get("sgx", "trusted_files")
+        if not self._trusted and isinstance(value, list):
+            uris = [item.get("uri") if isinstance(item, dict) else item for item in value]
+            self._trusted.extend(
+                [
+                    (number, uri)
+                    for number, uri in enumerate(uris)
+                    if isinstance(uri, str) and not isinstance(uri, Other)
+                ]
+            )
         return self._trusted
 
     def allowed(self) -> Iterator[tuple[Path, str]]:

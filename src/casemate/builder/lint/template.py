@@ -17,10 +17,8 @@ from enum import Enum, auto
 from itertools import islice
 from typing import Final
 
-#: Stands for each character of an expression whose text is not known. No TOML has it.
-UNKNOWN: Final = "\0"
-#: Stands for each character that renders to nothing. No TOML has it.
-NOTHING: Final = "\1"
+from casemate.builder.lint.tree import NOTHING, UNKNOWN
+
 #: Conditions inside conditions.
 MAX_DEPTH: Final = 50
 #: More variants than this are not read, nor more characters in all of them together, but for the first.

@@ -1,30 +1,11 @@
-"""What reading a TOML document with places gives: values, places, faults."""
+"""What reading a TOML document with places gives: its tree, places, faults."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-#: Where a key or a value of the document is: names of keys and numbers of items from the root.
-Path = tuple[str | int, ...]
-ROOT: Final[Path] = ()
-
-
-class Unknown:
-    """A value that only rendering would tell."""
-
-    def __repr__(self) -> str:
-        return "{{ … }}"
-
-
-#: The only one.
-UNKNOWN_VALUE: Final = Unknown()
-
-
-class Other(str):
-    """The text of a float, a date or a time, which no manifest needs."""
-
-    __slots__ = ()
+from casemate.builder.lint.tree import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +56,7 @@ class Scan:
     """What a document holds.
 
     Attributes:
-        tree: Its values; what is not known is :data:`UNKNOWN_VALUE`, and a piece of text that is not known
+        tree: Its values; what is not known is ``UNKNOWN_VALUE``, and a piece of text that is not known
             is the expression between two NULs.
         places: Of every key and item.
         comments: Offsets of every comment, from the number sign to the end of the line.

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casemate.builder.lint import RULES, Finding, difference, fixed, lint_manifest
+from casemate.builder.lint import RULES, Finding, lint_manifest
+from casemate.builder.lint.fix import difference, fixed
 
 CASES = [
     ("removed-key", "[sgx]\nthread_num = 8 # eight\n", "[sgx]\nmax_threads = 8 # eight\n"),

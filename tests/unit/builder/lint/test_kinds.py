@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casemate.builder.lint import FileKind, kind_of
+from casemate.builder.lint.kinds import FileKind, kind_of
 from casemate.errors import UsageError
 
 TOML = b'libos.entrypoint = "/a"\n'

@@ -7,7 +7,7 @@ import pytest
 from casemate.builder.lint import Finding, lint_manifest
 from casemate.builder.lint.scanner import scan
 from casemate.builder.lint.template import MAX_DEPTH, MAX_VARIANTS, read_template
-from casemate.builder.lint.toml_values import UNKNOWN_VALUE
+from casemate.builder.lint.tree import UNKNOWN_VALUE
 
 QUIET = {"isv-numbers", "no-attestation", "root-identity", "missing-key"}
 
