@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from tests.support.collateral_service import Clock, Service, running_service, upstream_of
-from tests.support.intel_pcs import FakeIntel
+from tests.support.intel_pcs import FakeIntel, Fault
 from tests.support.manufacturer import KnownPlatform, Manufacturer
 
 from casemate.adapters.collateral_sqlite import open_sqlite_store
 from casemate.cli.main import run
+from casemate.collateral.documents import CacheRules, Mode
 from casemate.formats.sgx.collateral import Collateral
 from casemate.formats.sgx.pck_identifier import PckIdentifier, PpidForm
 from casemate.formats.sgx.quote import Quote
@@ -104,20 +106,26 @@ def desk(intel: FakeIntel, tmp_path: Path) -> Desk:
     return Desk(folder=folder, maker=intel.maker)
 
 
-@pytest.fixture
-def service(intel: FakeIntel, tmp_path: Path) -> Iterator[Service]:
-    """Casemate's own, in front of Intel's."""
+@contextmanager
+def serving(intel: FakeIntel, folder: Path, mode: Mode) -> Iterator[Service]:
+    """Casemate's own service, in front of Intel's."""
+    root, upstream = intel.maker.root.certificate_pem(), upstream_of(intel)
+    rules = CacheRules(mode=mode)
     with (
-        closing(open_sqlite_store(tmp_path / "collateral.db")) as store,
-        running_service(
-            tmp_path,
-            store,
-            Clock(),
-            root=intel.maker.root.certificate_pem(),
-            upstream=upstream_of(intel),
-        ) as running,
+        closing(open_sqlite_store(folder / "collateral.db")) as store,
+        running_service(folder, store, Clock(), root=root, upstream=upstream, rules=rules) as running,
     ):
         yield running
+
+
+@pytest.fixture
+def service(intel: FakeIntel, tmp_path: Path) -> Iterator[Service]:
+    with serving(intel, tmp_path, Mode.LAZY) as running:
+        yield running
+
+
+def asking_ours(service: Service) -> tuple[str, ...]:
+    return ("--pccs", f"https://localhost:{service.client.port}", "--pccs-ca", str(service.client.ca))
 
 
 Output = pytest.CaptureFixture[str]
@@ -149,11 +157,8 @@ def test_our_own_service_gives_everything_that_a_verifier_needs(
         "platform_manifest": "",
     }
     assert service.client.post("/sgx/certification/v4/platforms", registration).status in {200, 201}
-    client = service.client
-    asked = ("--pccs", f"https://localhost:{client.port}", "--pccs-ca", client.ca)
-    assert run(desk.arguments(*asked, "--all", form=form)) == 0
-    out = capsys.readouterr().out
-    assert "verdict: affirming\n" in out
+    assert run(desk.arguments(*asking_ours(service), form=form)) == 0
+    assert capsys.readouterr().out.startswith("verdict: affirming\n")
 
 
 @pytest.mark.parametrize("form", list(PpidForm))
@@ -166,3 +171,188 @@ def test_what_was_fetched_serves_again_without_the_service(
     assert run(desk.arguments("--collateral", kept, form=form)) == 0
     assert Collateral.parse_json(kept.read_bytes()).pck_certificate_chain is not None
     assert capsys.readouterr().out.count("verdict: affirming") == 2
+
+
+@pytest.mark.parametrize("form", list(PpidForm))
+def test_a_quote_that_only_names_its_certificate_asks_for_it_first(
+    pccs: FakeIntel, desk: Desk, form: PpidForm
+) -> None:
+    assert run(desk.arguments(*asking(pccs), form=form)) == 0
+    first, *rest = pccs.asked
+    known = desk.known
+    expected = {
+        "qeid": known.qe_id,
+        "cpusvn": known.cpu_svn,
+        "pcesvn": known.pce_svn,
+        "pceid": known.pce_id,
+    }
+    if form is PpidForm.RSA_3072_OAEP:
+        expected["encrypted_ppid"] = known.encrypted_ppid
+    assert (first.path, first.parameters) == ("/sgx/certification/v4/pckcert", expected)
+    assert [asked.path for asked in rest] == PATHS
+
+
+def test_without_a_service_such_a_quote_is_refused_with_what_to_do(
+    pccs: FakeIntel, desk: Desk, capsys: Output
+) -> None:
+    kept = desk.folder / "collateral.json"
+    assert run(desk.arguments(*asking(pccs), "--save-collateral", kept)) == 0
+    capsys.readouterr()
+    assert run(desk.arguments("--collateral", kept, form=PpidForm.RSA_3072_OAEP)) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "verdict: contraindicated" in out
+    assert "1 to 3 (PPID) and the chain that a collateral service has for it (--pccs)" in out
+
+
+def message(capsys: Output) -> list[str]:
+    out, err = capsys.readouterr()
+    assert out == ""
+    return [line for line in err.splitlines() if not line.startswith("Usage")]
+
+
+TCB_SUBJECT = "SGX TCB info of FMSPC 00606a000000: collateral from localhost"
+NOT_THERE = (
+    "hint: Intel publishes none, or the service has none and could not ask: a PCCS says 404 to both, and its"
+    " log says which; one that is offline, or asks for registered platforms only, has to be given it first"
+)
+UNWELL = (
+    "hint: see that the service is well and can be reached from here; one whose certificate is of a private "
+    "authority needs --pccs-ca, one behind a proxy --pccs-proxy"
+)
+UNENCRYPTED = (
+    "hint: ask a PCCS with which the platform is registered: Intel's service finds platforms by a PPID that"
+    " is encrypted with RSA-3072"
+)
+UNREGISTERED = (
+    "hint: 404 or 461: register the platform with this service, with Intel's PCK Cert ID Retrieval Tool; 462:"
+    " Intel has none for this TCB: register the platform with Intel, or bring it up to date; a PCCS says 404"
+    " as well when it could not ask Intel, and its log says so"
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "got", "hint"),
+    [
+        (Fault.NOT_FOUND, "status 404 (No data for the given parameters.) Request-ID {id}", NOT_THERE),
+        (Fault.REDIRECT, "status 302 (a redirection, which is not followed) Request-ID {id}", UNWELL),
+        (Fault.TRUNCATED, "608 bytes of 609, 2 times", UNWELL),
+        (Fault.NOT_HTTP, "a broken answer (BadStatusLine), 2 times", UNWELL),
+    ],
+    ids=lambda value: value.name if isinstance(value, Fault) else "",
+)
+def test_what_went_wrong_is_told_with_what_to_do(
+    pccs: FakeIntel, desk: Desk, capsys: Output, fault: Fault, got: str, hint: str
+) -> None:
+    pccs.fail(fault, on="/tcb")
+    kept = desk.folder / "collateral.json"
+    assert run(desk.arguments(*asking(pccs), "--save-collateral", kept)) == 1
+    where = f"{pccs.url}/sgx/certification/v4/tcb"
+    found = got.format(id=f"{1:032x}")
+    assert message(capsys) == [
+        f"error: {TCB_SUBJECT}: expected status 200, got {found} ({where})",
+        hint,
+    ]
+    assert not kept.exists()
+
+
+def test_a_platform_that_nobody_knows_is_told_how_to_become_known(
+    pccs: FakeIntel, desk: Desk, capsys: Output
+) -> None:
+    arguments = desk.arguments(*asking(pccs), form=PpidForm.CLEAR)
+    qe_id = desk.known.qe_id
+    pccs.maker.platforms.clear()
+    assert run(arguments) == 1
+    assert message(capsys) == [
+        (
+            f"error: the PCK certificate of platform {qe_id}: collateral from localhost: expected status 200,"
+            f" got status 404 (No data for the given parameters.) Request-ID {1:032x}"
+            f" ({pccs.url}/sgx/certification/v4/pckcert)"
+        ),
+        UNREGISTERED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "got", "hint"),
+    [
+        (Mode.LAZY, PpidForm.CLEAR, "status 400 (Invalid request parameters.", UNENCRYPTED),
+        (Mode.LAZY, PpidForm.RSA_3072_OAEP, "status 404 (No cache data for this platform.", UNREGISTERED),
+        (Mode.REGISTERED, PpidForm.CLEAR, "status 461 (The platform was not found", UNREGISTERED),
+        (Mode.OFFLINE, PpidForm.RSA_2048_OAEP, "status 461 (The platform was not found", UNREGISTERED),
+    ],
+)
+def test_our_own_service_says_why_it_has_no_certificate(
+    intel: FakeIntel, desk: Desk, capsys: Output, mode: Mode, form: PpidForm, got: str, hint: str
+) -> None:
+    arguments = desk.arguments(form=form)
+    intel.maker.platforms.clear()
+    with serving(intel, desk.folder, mode) as service:
+        assert run([*arguments, *asking_ours(service)]) == 1
+    error, said = message(capsys)
+    assert f"expected status 200, got {got}" in error
+    assert said == hint
+
+
+def test_a_service_whose_certificate_nobody_vouches_for_is_not_asked(
+    pccs: FakeIntel, desk: Desk, capsys: Output
+) -> None:
+    assert run(desk.arguments("--pccs", pccs.url)) == 1
+    error, hint = message(capsys)
+    assert error.startswith(f"error: {TCB_SUBJECT}: expected status 200, got a certificate that is refused: ")
+    assert hint == UNWELL
+    assert pccs.count() == 0
+
+
+def test_what_is_no_document_is_told(
+    pccs: FakeIntel, desk: Desk, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Manufacturer, "tcb_info", lambda *_: b"<html>")
+    assert run(desk.arguments(*asking(pccs))) == 1
+    error, hint = message(capsys)
+    assert error.startswith("error: TCB info: answer of localhost: expected ")
+    assert hint == "hint: see that the URL is that of such a service"
+
+
+def test_what_the_manufacturer_has_not_signed_is_refused_by_the_verifier(
+    pccs: FakeIntel, desk: Desk, capsys: Output
+) -> None:
+    pccs.fail(Fault.WRONG_SIGNATURE, on="/tcb")
+    assert run(desk.arguments(*asking(pccs), "--json")) == 1
+    result = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in result["checks"] if not check["passed"]] == ["TCB info: signature"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((), "Give one of --collateral and --pccs."),
+        (
+            ("--pccs", "https://localhost", "--collateral", "{file}"),
+            "Give one of --collateral and --pccs.",
+        ),
+        (("--collateral", "{file}", "--pccs-ca", "{file}"), "Without --pccs, --pccs-ca says nothing."),
+        (
+            ("--collateral", "{file}", "--pccs-proxy", "http://p:1"),
+            "Without --pccs, --pccs-proxy says nothing.",
+        ),
+        (
+            ("--collateral", "{file}", "--save-collateral", "{file}"),
+            "--save-collateral is for what --pccs fetches.",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    desk: Desk, capsys: Output, options: tuple[str, ...], problem: str
+) -> None:
+    file = desk.folder / "file"
+    file.write_text("{}")
+    assert run(desk.arguments(*(option.format(file=file) for option in options))) == 2
+    assert message(capsys)[-1] == f"Error: {problem}"
+
+
+def test_an_address_that_is_not_https_is_refused(desk: Desk, capsys: Output) -> None:
+    assert run(desk.arguments("--pccs", "http://localhost:8081")) == 2
+    assert message(capsys)[0] == (
+        "error: URL of the upstream service: expected https://HOST, https://HOST:PORT or the same with a"
+        " path, got something else"
+    )
