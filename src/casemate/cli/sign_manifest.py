@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from casemate.cli.gramine_version import (
 )
 from casemate.cli.reading import read_file
 from casemate.cli.signing_options import SigningOptions, enclave_signature, open_keys, prepare
-from casemate.errors import UsageError
+from casemate.errors import ToolchainError, UsageError
 
 if TYPE_CHECKING:
     from casemate.adapters.gramine_installation import GramineInstallation
@@ -34,6 +35,8 @@ _NEW_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _OUTPUT_SUFFIX: Final = ".manifest.sgx"
 _INPUT_SUFFIX: Final = ".manifest"
+#: What no escape takes from make: behind a semicolon it runs commands, and SHELL=… says with what.
+_NOT_IN_RULES: Final = re.compile(r"[\x00-\x1f\x7f;=\\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,7 +410,20 @@ def _dependencies(
 
 
 def _word(path: str) -> str:
-    """``path`` as make and ninja read it."""
+    """``path`` as make and ninja read it.
+
+    Raises:
+        ToolchainError: Make would read it as something else: a recipe, a variable, another line.
+    """
+    found = _NOT_IN_RULES.search(path)
+    if found is not None:
+        raise ToolchainError(
+            "name in a depfile",
+            expected="no control characters, semicolons, = and backslashes, which make would obey",
+            got=ascii(found[0]),
+            where=path,
+            hint="rename the file, or leave out --depfile",
+        )
     return path.replace("$", "$$").replace(" ", "\\ ").replace("#", "\\#")
 
 

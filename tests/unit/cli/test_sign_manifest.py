@@ -154,6 +154,29 @@ def test_a_depfile_names_what_the_output_depends_on(folder: Path) -> None:
     assert (folder / "again.d").read_text() == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "found", "shown"),
+    [
+        ("a;touch pwned", "';'", "a;touch pwned"),
+        ("SHELL=evil", "'='", "SHELL=evil"),
+        ("a\nall:", "'\\n'", "a\\nall:"),
+        ("a\\ b", "'\\\\'", "a\\ b"),
+    ],
+    ids=["command", "variable", "line", "backslash"],
+)
+def test_a_name_that_make_would_obey_is_in_no_depfile(
+    folder: Path, name: str, found: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "app" / name).write_text("x")
+    assert signed("--depfile", "app.d") == 1
+    assert capsys.readouterr().err == (
+        "error: name in a depfile: expected no control characters, semicolons, = and backslashes, which make "
+        f"would obey, got {found} (app/{shown})\n"
+        "hint: rename the file, or leave out --depfile\n"
+    )
+    assert not (folder / "app.sig").exists()
+
+
 def test_a_depfile_needs_an_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert sign("-m", "app.manifest", "-l", PAL, "-k", KEY, "--depfile", "app.d") == 2
     assert capsys.readouterr().err == (
