@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from casemate.formats.sgx.collateral import TcbStatus
 from casemate.formats.sgx.pck import PckExtension
@@ -14,7 +14,6 @@ from casemate.verifier.tcb import Standing
 
 _NONE = "none (the policy accepts none)"
 _NOT_REJECTED = "none that the policy rejects"
-_ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 
 class PlatformDemands:
@@ -34,9 +33,7 @@ class PlatformDemands:
             for exemption in policy.statuses
             if exemption.status is not TcbStatus.REVOKED
         }
-        # In words once and for all, where none of them ends.
-        dated = any(exemption.until is not None for exemption in policy.statuses)
-        self._words = None if dated else self._accepted(_ALWAYS)
+        self._words = self._in_words()
         self._flags = tuple(
             None if allowed else "no"
             for allowed in (policy.allow_dynamic_platform, policy.allow_cached_keys, policy.allow_smt)
@@ -83,7 +80,7 @@ class PlatformDemands:
             (
                 Requirement.TCB_STATUS,
                 passed,
-                self._words or (lambda: self._accepted(at)),
+                self._words,
                 standing.in_words,
             ),
             (
@@ -94,14 +91,14 @@ class PlatformDemands:
             ),
         )
 
-    def _accepted(self, at: datetime) -> str:
-        """The statuses that are accepted at an instant, in words."""
-        words = {status.value: status.value for status in self._by_name}
+    def _in_words(self) -> str:
+        """The statuses that are accepted."""
+        words = {status.value for status in self._by_name}
         for status, exemption in self._exempted.items():
-            end = "" if exemption.until is None else f" until {moment(exemption.until)}"
-            if exemption.holds(at) or status.value not in words:
-                words[status.value] = f"{status.value}{end}"
-        return " or ".join(words[word] for word in sorted(words)) or _NONE
+            if status not in self._by_name:
+                end = "" if exemption.until is None else f" until {moment(exemption.until)}"
+                words.add(f"{status.value}{end}")
+        return " or ".join(sorted(words)) or _NONE
 
     def _objections(
         self, advisories: tuple[str, ...], exemption: AcceptedStatus | None, at: datetime

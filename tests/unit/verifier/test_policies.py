@@ -410,3 +410,15 @@ def test_no_way_to_join_policies_accepts_what_they_do_not(policy: Policy) -> Non
     if result.verdict is Verdict.AFFIRMING:
         assert model(policy)
         assert policy.names(Tee.SGX)
+
+
+def test_what_is_accepted_by_name_is_accepted_without_end(world: World) -> None:
+    policy = {
+        "accepted_statuses": frozenset({TcbStatus.UP_TO_DATE, TcbStatus.OUT_OF_DATE}),
+        "statuses": (replace(OUT_OF_DATE, until=NOW), AcceptedStatus(status=TcbStatus.REVOKED, reason="no")),
+    }
+    result = outdated(world, **policy).appraise()
+    assert result.verdict is Verdict.AFFIRMING
+    assert checks_of(result, "TCB status") == [
+        (True, "OutOfDate or UpToDate", "OutOfDate (platform OutOfDate, quoting enclave UpToDate)")
+    ]
