@@ -16,8 +16,8 @@ from typing import Final
 
 from casemate.builder.bundle_parts import IMAGE_SIGNATURE, NONE, BundleCheck, BundleParts
 from casemate.builder.signing import EnclaveAttributes, enclave_attributes
-from casemate.errors import CasemateError, KeyUnfitError
-from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope
+from casemate.errors import CasemateError, KeyUnfitError, RefusedError
+from casemate.formats.dsse import IN_TOTO_TYPE, Envelope, is_envelope, key_id
 from casemate.formats.sgx.sigstruct import EXPONENT, SigStruct
 from casemate.formats.slsa import documents_of, provenance
 from casemate.keys import RsaPublicKey, require_signature
@@ -26,6 +26,8 @@ _NOT_YET: Final = "none, as the bundle has none"
 _OF_THE_KEY: Final = "one of the key"
 #: What is found where a statement should have an envelope.
 UNSIGNED: Final = "none: nobody has signed this statement"
+#: How what is found begins where somebody else has signed a statement.
+OF_ANOTHER: Final = "one of another key"
 
 
 def enclave_signature(parts: BundleParts, key: RsaPublicKey | None) -> Iterator[BundleCheck]:
@@ -148,6 +150,8 @@ def _signed_payload(data: bytes | None, key: RsaPublicKey, part: str) -> tuple[b
         return data, UNSIGNED
     try:
         return Envelope.parse(data, part).verified(IN_TOTO_TYPE, (key,), part), _OF_THE_KEY
+    except RefusedError as error:
+        return None, f"{OF_ANOTHER}: {error.got}, not of {key_id(key)}"
     except CasemateError as error:
         return None, str(error)
 

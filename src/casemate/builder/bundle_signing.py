@@ -131,7 +131,7 @@ def _signed(statement: bytes, signer: Signer | None) -> bytes:
 def _refusal(bundle: Bundle, checks: tuple[BundleCheck, ...]) -> RefusedError:
     """The first of ``checks`` that was refused, with the names of the others and what to do."""
     first, *others = (check for check in checks if not check.passed)
-    hint = f"build the bundle again; casemate verify bundle {bundle.path} shows every check"
+    hint = f"build the bundle again; casemate verify bundle {bundle.path} shows every difference"
     if first.part == "app.manifest.sgx":
         hint += "; a manifest of another make is signed with --manifest and --pal"
     if others:

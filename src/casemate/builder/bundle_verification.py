@@ -30,6 +30,7 @@ from casemate.builder.bundle_parts import (
     read_parts,
 )
 from casemate.builder.bundle_signatures import (
+    OF_ANOTHER,
     UNSIGNED,
     attributes_text,
     enclave_signature,
@@ -182,6 +183,11 @@ def require_sound(result: BundleVerification) -> None:
         hints.append(
             "casemate sign --attach leaves statements so unless --provenance-key signs them; "
             "--accept-unsigned-statements accepts them where no key is named."
+        )
+    if first.got.startswith(OF_ANOTHER):
+        hints.append(
+            "A release whose statements have a signer of their own is verified with that key, too: "
+            "--provenance-key PUB.pem."
         )
     if others:
         hints.append("Also refused: " + ", ".join(f"{check.name} ({check.part})" for check in others) + ".")

@@ -187,7 +187,7 @@ def test_a_bundle_whose_documents_do_not_agree_with_it_is_refused(
     refused = refusal_of(bundle)
 
     assert str(refused) == "bundle to sign: " + message.format(**known)
-    hint = f"build the bundle again; casemate verify bundle {bundle.path} shows every check"
+    hint = f"build the bundle again; casemate verify bundle {bundle.path} shows every difference"
     assert refused.hint == (hint if others == "image" else f"{hint}. Also refused: {others}")
 
 
@@ -295,7 +295,7 @@ def test_a_manifest_that_no_build_writes_is_refused(
         f"bundle to sign: settings that no build writes: expected none, got {place} ({bundle.manifest_path})"
     )
     assert refused.hint == (
-        f"build the bundle again; casemate verify bundle {bundle.path} shows every check; "
+        f"build the bundle again; casemate verify bundle {bundle.path} shows every difference; "
         "a manifest of another make is signed with --manifest and --pal"
     )
 

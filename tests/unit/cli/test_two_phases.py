@@ -23,7 +23,8 @@ from tests.support.small_bundle import KEY, PAL, Small, sign_small, small_bundle
 
 from casemate.builder.bundle import Bundle
 from casemate.cli.main import run
-from casemate.formats.dsse import is_envelope
+from casemate.cli.reading import read_public_key
+from casemate.formats.dsse import is_envelope, key_id
 from casemate.formats.manifest import dump_manifest
 from casemate.formats.sgx.sigstruct import SigStruct
 
@@ -234,7 +235,18 @@ def test_an_envelope_of_a_stranger_is_not_accepted_as_an_unsigned_statement(
     assert casemate(*desk.attach("--provenance-key", f"file:{stranger}")).code == 0
     refused = casemate("verify", "bundle", desk.bundle, "--accept-unsigned-statements")
     assert refused.code == 1
-    assert "got signature of an envelope: expected one of a key that is trusted" in refused.err
+    key = load_pem_private_key(stranger.read_bytes(), None)
+    assert isinstance(key, RSAPrivateKey)
+    signer, expected = (
+        key_id(read_public_key(path))
+        for path in (public_pem(tmp_path / "stranger.pub.pem", key), desk.public)
+    )
+    assert refused.err == (
+        f"error: bundle: signature: expected one of the key, got one of another key: signatures of {signer}, "
+        f"not of {expected} (reference-values.json)\n"
+        "hint: A release whose statements have a signer of their own is verified with that key, too: "
+        "--provenance-key PUB.pem. Also refused: signature (provenance.json).\n"
+    )
 
 
 def test_a_changed_statement_that_nobody_has_signed_is_refused(desk: Desk, casemate: Any) -> None:
