@@ -50,7 +50,7 @@ def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
     _show(signer.public_key, as_json=as_json)
 
 
-@command.command("show")
+@command.command("show", short_help="Print its public half, whether it can sign enclaves, and MRSIGNER.")
 @click.argument("uri", metavar="URI")
 @click.option("--json", "as_json", is_flag=True, help="Print a document.")
 @passphrase_options

@@ -23,7 +23,7 @@ def command() -> None:
     """Write the files by which a signed bundle is deployed."""
 
 
-@command.command(name="kubernetes")
+@command.command(name="kubernetes", short_help="Write the objects of BUNDLE for a cluster.")
 @click.argument("bundle", type=_BUNDLE)
 @click.option("--output", "-o", required=True, type=_FOLDER, help="Folder for the objects, a file for each.")
 @click.option("--image", metavar="REF", help="Where the bundle's image is: REGISTRY/NAME[:TAG][@sha256:…].")

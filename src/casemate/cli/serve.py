@@ -80,7 +80,7 @@ class BrokerOptions:
     as_json: bool
 
 
-@command.command("broker")
+@command.command("broker", short_help="Release secrets to the enclaves that match reference values.")
 @click.option(
     "--listen",
     default="127.0.0.1:8080",

@@ -67,7 +67,7 @@ class CollateralOptions:
     as_json: bool
 
 
-@click.command("collateral")
+@click.command("collateral", short_help="Give verifiers and quoting enclaves Intel's collateral.")
 @click.option(
     "--listen",
     default="127.0.0.1:8081",
