@@ -45,7 +45,7 @@ class _Judged:
 
 
 @click.command(name="lint")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as a document.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
 @click.option("--fix", is_flag=True, help="Mend what has one right answer, in the files.")
@@ -144,7 +144,10 @@ def _read(name: str) -> bytes:
             return file.read(MAX_SIZE + 1)
     except (OSError, ValueError) as error:
         got = getattr(error, "strerror", None) or "a name that no file has"
-        raise UsageError("file to judge", expected="a file that can be read", got=got, where=name) from error
+        hint = "name the files in it, one by one" if isinstance(error, IsADirectoryError) else None
+        raise UsageError(
+            "file to judge", expected="a file that can be read", got=got, where=name, hint=hint
+        ) from error
 
 
 def _write(judged: Iterable[_Judged]) -> None:
@@ -168,6 +171,15 @@ def _write(judged: Iterable[_Judged]) -> None:
                     raise
         except OSError as error:
             raise ToolchainError("file cannot be written", got=error.strerror, where=file.name) from error
+        click.echo(printable(f"Mended {file.name}: {_changed_lines(file)}."), err=True)
+
+
+def _changed_lines(file: _Judged) -> str:
+    from casemate.builder.lint.fix import difference
+
+    _, _, *lines = difference(file.before, file.after, file.name).splitlines()
+    signs = Counter(line[0] for line in lines)
+    return _count(max(signs["+"], signs["-"]), "line")
 
 
 def _show(judged: Sequence[_Judged], options: dict[str, Any]) -> None:

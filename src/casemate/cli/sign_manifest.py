@@ -18,6 +18,7 @@ from casemate.cli.gramine_version import (
     require_version_of,
     tell_version,
 )
+from casemate.cli.key_uri import open_key
 from casemate.cli.reading import read_file
 from casemate.cli.signing_options import SigningOptions, enclave_signature, open_keys, prepare
 from casemate.errors import ToolchainError, UsageError
@@ -71,14 +72,19 @@ class ManifestForm:
         """``options`` with the key as ``gramine-sgx-sign`` finds it: a plugin's, a path, or the usual one.
 
         Raises:
-            UsageError: No key is named and there is none in the usual place, or there are two.
+            UsageError: No manifest is named; no key is named and there is none in the usual place, or there
+                are two.
         """
+        _manifest(self)
         if self.plugin is not None and self.plugin != "file":
             if options.key_uri is not None:
                 raise UsageError("options of sign", expected="--key or --with", got="both")
             import shlex
 
-            return replace(options, key_uri=f"plugin:{shlex.join([self.plugin, *plugin_arguments])}")
+            uri = f"plugin:{shlex.join([self.plugin, *plugin_arguments])}"
+            if any(argument.startswith("--help") for argument in plugin_arguments):
+                open_key(uri)  # shows what the plugin takes, and leaves
+            return replace(options, key_uri=uri)
         if plugin_arguments:
             raise UsageError("options of sign", expected="no others", got=" ".join(plugin_arguments))
         if options.key_uri is not None:
@@ -252,7 +258,13 @@ class _Completed(NamedTuple):
 
 def _manifest(form: ManifestForm) -> Path:
     if form.manifest is None:
-        raise UsageError("options of sign", expected="a bundle, or --manifest", got="neither")
+        raise UsageError(
+            "options of sign",
+            expected="a bundle, or --manifest",
+            got="neither",
+            hint="casemate sign BUNDLE signs what casemate build made; --manifest stands in for "
+            "gramine-sgx-sign",
+        )
     if form.depfile is not None and form.output is None:
         raise UsageError("options of sign", expected="--output with --depfile", got="no --output")
     return form.manifest
@@ -326,7 +338,7 @@ def _completed(path: Path, form: ManifestForm, *, libos: Path | None) -> _Comple
     manifest = load_manifest(data)
     missing = missing_for_measurement(manifest)
     if not missing and (form.output is None or with_defaults(manifest) == manifest):
-        return _Completed(MeasuredManifest.strictly(data, manifest), None, 0)
+        return _Completed(MeasuredManifest.strictly(data, manifest, missing), None, 0)
     if form.output is None:
         raise UsageError(
             "manifest that is not yet complete",

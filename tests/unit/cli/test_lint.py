@@ -114,13 +114,16 @@ def test_sarif_holds_the_findings_of_all_files(manifest: Path, capsys: pytest.Ca
 
 def test_fix_mends_the_file_and_keeps_its_mode(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest.chmod(0o640)
-    code, out, _ = lint(capsys, "x.manifest", "--fix", "--diff")
+    code, out, err = lint(capsys, "x.manifest", "--fix", "--diff")
     assert code == 1
+    assert err.startswith("Mended x.manifest: 1 line.\n")
     assert "-sgx.thread_num = 8\n+sgx.max_threads = 8\n" in out
     assert manifest.read_text() == BAD.replace("thread_num", "max_threads")
     assert stat.S_IMODE(manifest.stat().st_mode) == 0o640
     assert [path.name for path in manifest.parent.iterdir()] == ["x.manifest"]
-    assert lint(capsys, "x.manifest", "--fix", "--diff")[1] == ""
+    _, out, err = lint(capsys, "x.manifest", "--fix", "--diff")
+    assert out == ""
+    assert err.startswith("error: findings")
 
 
 def test_diff_alone_changes_nothing(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +158,13 @@ def test_standard_input_is_read(
             ("nowhere",),
             "error: file to judge: expected a file that can be read, got No such file or directory (nowhere)",
         ),
-        ((".",), "error: file to judge: expected a file that can be read, got Is a directory (.)"),
+        (
+            (".",),
+            (
+                "error: file to judge: expected a file that can be read, got Is a directory (.)\n"
+                "hint: name the files in it, one by one"
+            ),
+        ),
         (
             ("notes.txt",),
             (

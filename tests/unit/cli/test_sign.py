@@ -345,9 +345,14 @@ def test_a_key_that_cannot_sign_enclaves_is_refused(
 
 
 def test_options_that_are_missing_are_named(casemate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert casemate("sign", "--key", KEY) == Done(
-        2, "", "error: options of sign: expected a bundle, or --manifest, got neither\n"
-    )
+    for nothing_to_sign in (("--key", KEY), ()):
+        assert casemate("sign", *nothing_to_sign) == Done(
+            2,
+            "",
+            "error: options of sign: expected a bundle, or --manifest, got neither\n"
+            "hint: casemate sign BUNDLE signs what casemate build made; --manifest stands in for "
+            "gramine-sgx-sign\n",
+        )
 
 
 def test_a_file_that_is_there_already_is_replaced_only_by_a_whole_one(casemate: Any, tmp_path: Path) -> None:
