@@ -75,7 +75,6 @@ class ManifestForm:
             UsageError: No manifest is named; no key is named and there is none in the usual place, or there
                 are two.
         """
-        _manifest(self)
         if self.plugin is not None and self.plugin != "file":
             if options.key_uri is not None:
                 raise UsageError("options of sign", expected="--key or --with", got="both")
@@ -85,6 +84,7 @@ class ManifestForm:
             if any(argument.startswith("--help") for argument in plugin_arguments):
                 open_key(uri)  # shows what the plugin takes, and leaves
             return replace(options, key_uri=uri)
+        _manifest(self)
         if plugin_arguments:
             raise UsageError("options of sign", expected="no others", got=" ".join(plugin_arguments))
         if options.key_uri is not None:
