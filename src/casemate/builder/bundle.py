@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 
 from casemate.builder.image import ImageDocuments, ImageLayout
 from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.reading import read_regular
 from casemate.builder.tcb import Tcb
 from casemate.errors import FormatError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment
@@ -177,7 +178,7 @@ class Bundle:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise FormatError(
             f"{path.name} of the bundle",

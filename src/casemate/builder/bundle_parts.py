@@ -13,6 +13,7 @@ from casemate.builder.image import ImageDocuments
 from casemate.builder.image_contents import ImageHoldings, image_holdings
 from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX, WORKLOAD_CONFIGURATION
 from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.reading import read_regular
 from casemate.builder.sbom import is_metadata
 from casemate.builder.tcb import Tcb
 from casemate.errors import CasemateError, FormatError, UsageError
@@ -211,7 +212,7 @@ def _is_kept(path: str) -> bool:
 def _image(bundle: Bundle) -> ImageDocuments:
     path = bundle.image.path / "oci-layout"
     try:
-        layout = path.read_bytes()
+        layout = read_regular(path)
     except OSError as error:
         raise FormatError("OCI layout", expected="a file", got=error.strerror, where=str(path)) from error
     if layout != LAYOUT_FILE:

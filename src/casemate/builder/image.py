@@ -24,6 +24,7 @@ from casemate.builder.layout import (
     MANIFEST_PREFIX,
     PYTHON_HOME,
 )
+from casemate.builder.reading import read_regular
 from casemate.builder.tcb import TrustedContent
 from casemate.builder.writing import write_files
 from casemate.errors import FormatError, ToolchainError
@@ -49,6 +50,8 @@ _SYSTEM, _DEPENDENCIES, _APPLICATION = (
     "casemate: application, configuration, manifest",
 )
 _SIGNATURE: Final = "casemate: signature"
+#: Bytes of a blob beyond its size that are still read, to say which digest it has in place of its own.
+_LONGER: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,7 @@ class ImageLayout:
             FormatError: There is none, or Casemate did not write it.
         """
         try:
-            return ImageIndex.parse((self.path / "index.json").read_bytes())
+            return ImageIndex.parse(read_regular(self.path / "index.json"))
         except OSError as error:
             raise FormatError(
                 "image of the bundle",
@@ -153,7 +156,7 @@ class ImageLayout:
         """
         path = self.blob(descriptor)
         try:
-            data = path.read_bytes()
+            data = read_regular(path, descriptor.size + _LONGER)
         except OSError as error:
             raise FormatError(
                 "blob of the image", expected="a file", got=error.strerror, where=str(path)
