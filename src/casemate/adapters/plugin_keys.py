@@ -32,6 +32,7 @@ def open_key(rest: str, ask: AskPassphrase) -> PluginSigner:
     It signs 32 random bytes, because a plugin tells its public key with a signature only.
 
     Raises:
+        click.exceptions.Exit: The plugin was asked for help only, and has given it.
         UsageError: No such plugin, or arguments that it does not take.
         KeyUnfitError: The plugin fails, or its signature does not hold.
     """
@@ -102,8 +103,11 @@ def _sign_function(command: Any, name: str, arguments: list[str]) -> _SignFuncti
     except Exception as error:  # foreign code may raise anything
         raise _failed(name, error) from error
     function: Any = returned[0] if isinstance(returned, tuple | list) and returned else returned
+    if (
+        isinstance(function, int) and function == 0
+    ):  # the exit code of --help-NAME, which has shown what it was asked for
+        raise click.exceptions.Exit(0)
     if not callable(function):
-        # An exit code, after --help-NAME for example.
         raise UsageError("plugin", expected="a function that signs", got="none", where=name)
     signer: _SignFunction = function
     return signer

@@ -20,7 +20,7 @@ from casemate.builder.enclave import Area, EnclaveLayout, PageFlags, round_up
 from casemate.builder.gramine import enclave_constants
 from casemate.errors import FormatError
 from casemate.formats.elf import PAGE_SIZE, ElfImage
-from casemate.formats.manifest import EnclaveSettings, MeasuredManifest, missing_for_measurement
+from casemate.formats.manifest import EnclaveSettings, MeasuredManifest
 from casemate.formats.sgx.report import MrEnclave
 
 #: The version of Gramine whose rules hold when none is named.
@@ -66,7 +66,7 @@ def layout_of(
     """The layout that :func:`measure` measures; arguments and errors are the same."""
     constants = enclave_constants(gramine_version)
     measured = MeasuredManifest.parse(manifest) if isinstance(manifest, bytes) else manifest
-    missing = missing_for_measurement(measured.value)
+    missing = measured.missing
     if missing:
         raise FormatError(
             "manifest that is not yet complete",

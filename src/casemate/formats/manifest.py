@@ -10,14 +10,14 @@ Not checked here: keys that Gramine does not know, paths, that files exist.
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 from casemate.errors import FormatError
-from casemate.formats.trusted_files_text import all_hashed, cut, lengthened, put_back, shortened
+from casemate.formats.gramine_toml import parsed_toml, require_one_meaning, require_readable
+from casemate.formats.trusted_files_text import all_hashed, lengthened, shortened
 
 #: Gramine's defaults where the manifest says nothing, without and with dynamic memory (EDMM).
 DEFAULT_ENCLAVE_SIZE: Final = "256M"
@@ -32,11 +32,6 @@ MAX_ISV_NUMBER: Final = 0xFFFF
 _SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SHA256: Final = re.compile(r"[0-9a-fA-F]{64}")
-_INT64: Final = 1 << 63
-#: What TOML allows in the text of a document, and Gramine's parser reads as something else.
-_TWO_MEANINGS: Final = ('"""', "'''", "\r")
-#: What TOML can write in a string, and Gramine's parser cuts off there (NUL) or does not take.
-_UNREADABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
 
 _TYPE_NAMES: Final[Mapping[type, str]] = {
     bool: "true or false",
@@ -166,10 +161,12 @@ class MeasuredManifest:
     Attributes:
         data: The bytes that MRENCLAVE covers.
         value: What they say, without any default.
+        missing: What keeps it from being measured, as :func:`missing_for_measurement` says it.
     """
 
     data: bytes
     value: Mapping[str, Any]
+    missing: tuple[str, ...]
 
     @classmethod
     def parse(cls, data: bytes) -> MeasuredManifest:
@@ -177,17 +174,24 @@ class MeasuredManifest:
         return cls.strictly(data, load_manifest(data))
 
     @classmethod
-    def strictly(cls, data: bytes, value: Mapping[str, Any]) -> MeasuredManifest:
-        """``data``, of which :func:`load_manifest` gave ``value``; errors are those of :meth:`parse`."""
-        _require_one_meaning(data.decode("utf-8"))
-        _require_readable(value)
-        return cls(data=data, value=value)
+    def strictly(
+        cls, data: bytes, value: Mapping[str, Any], missing: tuple[str, ...] | None = None
+    ) -> MeasuredManifest:
+        """``data``, of which :func:`load_manifest` gave ``value``; errors are those of :meth:`parse`.
+
+        ``missing`` is what :func:`missing_for_measurement` says, where the caller knows it already.
+        """
+        require_one_meaning(data.decode("utf-8"))
+        require_readable(value)
+        return cls(
+            data=data, value=value, missing=missing_for_measurement(value) if missing is None else missing
+        )
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> MeasuredManifest:
         """Write ``value``; errors are those of :func:`dump_manifest`."""
         _require_start(value)
-        return cls(data=dump_manifest(value), value=value)
+        return cls(data=dump_manifest(value), value=value, missing=missing_for_measurement(value))
 
 
 def load_manifest(data: bytes) -> dict[str, Any]:
@@ -208,7 +212,7 @@ def load_manifest(data: bytes) -> dict[str, Any]:
             hint="Gramine ends the manifest at the first NUL byte",
         )
     try:
-        manifest = _parsed(data.decode("utf-8"))
+        manifest = parsed_toml(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         where = f"offset {error.start}"
         raise FormatError("manifest", expected="UTF-8", got="other bytes", where=where) from error
@@ -240,7 +244,9 @@ def load_measured_manifest(data: bytes) -> dict[str, Any]:
         FormatError: The same as there, or one of these.
     """
     manifest = load_manifest(data)
-    return dict(MeasuredManifest.strictly(data, manifest).value)
+    require_one_meaning(data.decode("utf-8"))
+    require_readable(manifest)
+    return manifest
 
 
 def dump_manifest(value: Mapping[str, Any]) -> bytes:
@@ -253,7 +259,7 @@ def dump_manifest(value: Mapping[str, Any]) -> bytes:
     import tomli_w  # noqa: PLC0415 (only builders and signers write manifests)
 
     short = shortened(value)
-    _require_readable(short or value)
+    require_readable(short or value)
     try:
         text = lengthened(tomli_w.dumps(short), value["sgx"]["trusted_files"]) if short else None
         return (text if text is not None else tomli_w.dumps(value)).encode("utf-8")
@@ -426,72 +432,3 @@ def _number(sgx: Mapping[str, Any], place: str, *, default: int, low: int, high:
     if low <= value <= high:
         return value
     raise FormatError("manifest", expected=f"{low} to {high}", got=str(value), where=place)
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    """What the TOML says; a long list of trusted files does not go through the parser."""
-    short = cut(text)
-    if short is not None:
-        try:
-            manifest = put_back(tomllib.loads(short.text), short.entries)
-        except (RecursionError, ValueError):
-            manifest = None  # the whole text is parsed, so that the error names the line in it
-        if manifest is not None:
-            return manifest
-    return tomllib.loads(text)
-
-
-def _require_one_meaning(text: str) -> None:
-    """Refuse text that Gramine's parser reads otherwise than TOML says."""
-    places = sorted((text.find(sign), sign) for sign in _TWO_MEANINGS if sign in text)
-    if places:
-        place, sign = places[0]
-        raise FormatError(
-            "text of a manifest",
-            expected="strings in one pair of quotation marks, and no carriage return",
-            got="a carriage return" if sign == "\r" else sign,
-            where=f"line {text.count(chr(10), 0, place) + 1}",
-            hint="Gramine may read it otherwise than TOML says; write line breaks in strings as \\n",
-        )
-
-
-def _leaves(place: str, value: object) -> Iterator[tuple[str, object]]:
-    """Every key and every value that is neither array nor table, with its place."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            inner = f"{place}.{key}" if place else str(key)
-            yield inner, key
-            yield from _leaves(inner, item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _leaves(place, item)
-    else:
-        yield place, value
-
-
-def _require_readable(manifest: Mapping[str, Any]) -> None:
-    """Refuse keys and values that Gramine's parser does not read, or reads as something else."""
-    sgx = manifest.get("sgx")
-    if isinstance(sgx, Mapping):
-        entries = sgx.get("trusted_files")
-        if isinstance(entries, list) and all_hashed(entries):  # then they are plain, all of them
-            manifest = dict(manifest) | {"sgx": dict(sgx) | {"trusted_files": []}}
-    for place, leaf in _leaves("", manifest):
-        where = _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", place)
-        if isinstance(leaf, str):
-            found = _UNREADABLE.search(leaf)
-            if found is not None:
-                raise FormatError(
-                    "text in a manifest",
-                    expected="no control characters but tabs and line breaks, and no '''",
-                    got=found[0] if found[0] == "'''" else f"U+{ord(found[0]):04X}",
-                    where=where,
-                    hint="Gramine's parser does not take it: encode it, and decode it in the application",
-                )
-        elif not (isinstance(leaf, int) and -_INT64 <= leaf < _INT64):
-            raise FormatError(
-                "manifest value",
-                expected="true, false, a 64-bit integer or a string",
-                got=repr(leaf),
-                where=where,
-            )

@@ -54,10 +54,14 @@ class CutText(NamedTuple):
 
 def cut(text: str) -> CutText | None:
     """``text`` without its list of trusted files; ``None`` when there is no list that can be cut out."""
-    if _MARK in text or '"""' in text or "'''" in text or "\r" in text:
-        return None  # in a string of several lines anything can look like a list
+    if _MARK in text:
+        return None
     tables = text.find("\n" + _HEADER) + 1
-    return _cut_tables(text, tables) if tables else _cut_array(text)
+    short = _cut_tables(text, tables) if tables else _cut_array(text)
+    # In a string of several lines anything can look like a list; it would begin in what is left.
+    if short is None or '"""' in short.text or "'''" in short.text or "\r" in short.text:
+        return None
+    return short
 
 
 def put_back(manifest: dict[str, Any], entries: list[Entry]) -> dict[str, Any] | None:

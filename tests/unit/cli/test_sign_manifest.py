@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from casemate.cli.main import run
@@ -320,6 +321,18 @@ def test_what_a_plugin_is_told_goes_to_the_plugin(
     capsys.readouterr()
     assert sign("--with", "akv", *base, "-k", KEY) == 2
     assert capsys.readouterr().err == "error: options of sign: expected --key or --with, got both\n"
+
+
+def test_the_help_of_a_plugin_needs_no_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def helped(rest: str, ask: object) -> Any:
+        asked.append(rest)
+        raise click.exceptions.Exit(0)
+
+    monkeypatch.setattr("casemate.adapters.plugin_keys.open_key", helped)
+    assert sign("--with", "akv", "--help-akv") == 0
+    assert asked == ["akv --help-akv"]
 
 
 def test_the_plugin_for_files_is_the_key_in_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

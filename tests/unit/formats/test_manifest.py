@@ -29,6 +29,7 @@ ENTRY = 'trusted file: expected "file:…" or { uri = "file:…", sha256 = "…"
 FEATURE = 'processor feature: expected "unspecified" or "disabled" '
 HARDENED = 'processor feature: expected "disabled" or "required", got '
 SMALLEST = 'libos.entrypoint = "/app"\nfs.mounts = []\n'
+DEEPER = "manifest: expected at most 60 tables, arrays and parts of a key inside each other, got more"
 
 
 def settings(**sgx: Any) -> EnclaveSettings:
@@ -171,6 +172,10 @@ def test_a_manifest_without_entry_point_is_refused_with_what_to_write() -> None:
         ),
         (SMALLEST + "\0", "manifest: expected TOML without NUL bytes, got a NUL byte (offset 41)"),
         ("a = " + "[" * 5000, "manifest: expected TOML, got arrays nested too deeply"),
+        (".".join(["a"] * 3000) + " = 1", DEEPER),
+        ("[" + ".".join(["a"] * 30_000) + "]", DEEPER),
+        ("a = {" + " . ".join(['"."', "'b'"] * 31) + " = 1}", DEEPER),
+        (SMALLEST + "a = " + "{a.a.a.a.a.a = " * 10 + "{}" + "}" * 10, DEEPER),
         (
             "libos.entrypoint = 1\nfs.mounts = []",
             "manifest: expected a string, got an integer (libos.entrypoint)",
@@ -182,7 +187,19 @@ def test_a_manifest_without_entry_point_is_refused_with_what_to_write() -> None:
         ),
         ("libos = 1979-05-27", "manifest: expected a table, got a date or time (libos)"),
     ],
-    ids=["a template", "NUL", "deep", "entry point", "mounts", "mount", "date"],
+    ids=[
+        "a template",
+        "NUL",
+        "deep",
+        "a long key",
+        "a long header",
+        "a long key inside",
+        "tables inside tables",
+        "entry point",
+        "mounts",
+        "mount",
+        "date",
+    ],
 )
 def test_what_is_no_manifest_is_refused(text: str, message: str) -> None:
     assert str(refusal_of(text)) == message

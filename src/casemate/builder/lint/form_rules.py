@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from operator import itemgetter, methodcaller
 from typing import Any, Final
 
 from casemate.builder.lint.problem import Problem, written
@@ -284,8 +285,8 @@ def _all_well(items: list[Any]) -> bool:
     """Whether all are files with digests, each once: what a signed manifest has thousands of."""
     if not all_hashed(items):
         return False
-    uris = {item["uri"] for item in items}
-    return len(uris) == len(items) and not any(uri.endswith("/") for uri in uris)
+    uris = set(map(itemgetter("uri"), items))
+    return len(uris) == len(items) and not any(map(methodcaller("endswith", "/"), uris))
 
 
 def _trusted_entry(path: Path, item: object, uri: object, digest: object) -> Problem | None:
