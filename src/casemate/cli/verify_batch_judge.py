@@ -152,10 +152,11 @@ class Judge:
         paths = self._locate(line.documents)
         evidence = self._read(line.quote)
         verifiers = self._set(paths).verifiers(at)
-        appraised = verifiers.plain.appraise(evidence, at)
+        chain = verifiers.collateral.pck_certificate_chain
+        appraised = verifiers.plain.appraise(evidence, at, pck_chain=chain)
         result = result_of(appraised)
         if verifiers.policed is not None:
-            said = verifiers.policed.appraise(evidence, at)
+            said = verifiers.policed.appraise(evidence, at, pck_chain=chain)
             result = msgspec.structs.replace(result, policy=_policy_result(said))
         if self._terms.second is not None:
             opinion = self._terms.second.about(evidence, verifiers.collateral, at, appraised)

@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one argument for each option
 
     other = second_verifier(trust.simulated_root) if second_opinion else None
     evidence, policy = read_file(file), _policy(trust, **accepted)
-    collateral = trust.endorsements(lambda: evidence)
+    collateral = trust.endorsements(evidence)
     result = appraise(
         evidence,
         endorsements=collateral,

@@ -16,7 +16,9 @@ from casemate.cli.verify_policy import policy_option, read_policy, require_one_k
 from casemate.cli.verify_trust import Trust, all_option, explain_option, trust_options
 
 if TYPE_CHECKING:
+    from casemate.adapters.dcap_qvl_opinion import SecondVerifier
     from casemate.verifier.policy import Policy
+    from casemate.verifier.result import AttestationResult
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: Seconds for a connection to a server, and for each step of its handshake.
@@ -77,8 +79,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     import hashlib
 
     from casemate.adapters.tls_peer import server_certificate
-    from casemate.formats.eat import AttestedCertificate
-    from casemate.verifier.ratls import appraise_certificate, quote_in
+    from casemate.verifier.ratls import refused_without_evidence
     from casemate.verifier.result import require_affirming
 
     policy = _expected(
@@ -90,18 +91,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     )
     other = second_verifier(trust.simulated_root) if second_opinion else None
     certificate = server_certificate(url, timeout=_TIMEOUT)
-    collateral = trust.endorsements(lambda: AttestedCertificate.parse(certificate).evidence.quote)
-    result = appraise_certificate(
-        certificate,
-        endorsements=collateral,
-        trust_roots=trust.roots(),
-        policy=policy,
-        at=trust.at,
-        pck_chain=collateral.pck_certificate_chain,
-    )
-    # Without a quote there is nothing to ask about, and the certificate is refused.
-    if other is not None and (evidence := quote_in(certificate)) is not None:
-        result = with_second_opinion(result, other, evidence, collateral, trust.at)
+    result = refused_without_evidence(certificate) or _appraised(certificate, trust, policy, other)
     fingerprint = hashlib.sha256(certificate).hexdigest()
     if as_json:
         document = {
@@ -117,6 +107,28 @@ def command(  # noqa: PLR0913 - one argument for each option
     require_affirming(result)
     if pin is not None:
         _pin(certificate, pin, url, tell=not as_json)
+
+
+def _appraised(
+    certificate: bytes, trust: Trust, policy: Policy, other: SecondVerifier | None
+) -> AttestationResult:
+    """What the evidence in a certificate is worth."""
+    from casemate.formats.eat import AttestedCertificate
+    from casemate.verifier.ratls import appraise_certificate
+
+    evidence = AttestedCertificate.parse(certificate).evidence.quote
+    collateral = trust.endorsements(evidence)
+    result = appraise_certificate(
+        certificate,
+        endorsements=collateral,
+        trust_roots=trust.roots(),
+        policy=policy,
+        at=trust.at,
+        pck_chain=collateral.pck_certificate_chain,
+    )
+    if other is None:
+        return result
+    return with_second_opinion(result, other, evidence, collateral, trust.at)
 
 
 def _pin(certificate: bytes, path: Path, url: str, *, tell: bool) -> None:

@@ -53,11 +53,11 @@ class Trust:
     statuses: tuple[str, ...]
     at: datetime
 
-    def endorsements(self, evidence: Callable[[], bytes]) -> Collateral:
+    def endorsements(self, evidence: bytes) -> Collateral:
         """What the manufacturer says about the platform of a quote.
 
         Args:
-            evidence: Gives the quote; asked for where endorsements are fetched.
+            evidence: The quote, by which endorsements are fetched.
 
         Raises:
             FormatError: The file is not collateral, or the quote does not say which platform made it.
@@ -67,7 +67,7 @@ class Trust:
         """
         if self.pccs is None:
             return _collateral_in(self.collateral or Path())
-        collateral = self.pccs.collateral_for(evidence())
+        collateral = self.pccs.collateral_for(evidence)
         if self.kept is not None:
             from casemate.builder.writing import write_files
 

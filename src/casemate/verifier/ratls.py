@@ -71,16 +71,20 @@ def appraise_certificate(
     return replace(result, verdict=verdict, checks=(*made, *result.checks))
 
 
-def quote_in(certificate: bytes) -> bytes | None:
-    """The quote that a certificate carries; ``None`` when it carries none that could be appraised.
+def refused_without_evidence(certificate: bytes) -> AttestationResult | None:
+    """The refusal of a certificate that carries no evidence, for which nobody needs endorsements.
 
     Args:
         certificate: DER.
+
+    Returns:
+        ``None`` when it carries evidence, which is to be judged.
     """
     try:
-        return AttestedCertificate.parse(certificate).evidence.quote
-    except FormatError:
-        return None
+        AttestedCertificate.parse(certificate)
+    except FormatError as error:
+        return _without_evidence(str(error))
+    return None
 
 
 def _key_check(evidence: TaggedEvidence, public_key: bytes) -> Check:

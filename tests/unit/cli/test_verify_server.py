@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.support.intel_pcs import FakeIntel
+from tests.support.manufacturer import Manufacturer
 
 from casemate.cli.main import run
 from casemate.formats.reference_values import Digest, Predicate, Sgx, Statement, Subject
@@ -247,3 +249,52 @@ def test_the_document_of_a_certificate_without_a_quote_knows_no_platform(
     assert attestation["not_checked"] == [
         "what the quote says: its signatures do not reach up to a trusted root"
     ]
+
+
+@pytest.fixture
+def pccs(tmp_path: Path) -> Iterator[FakeIntel]:
+    """Somebody's PCCS."""
+    with FakeIntel.running(Manufacturer.create(datetime.now(UTC)), tmp_path) as fake:
+        fake.is_cache = True
+        yield fake
+
+
+def asking(pccs: FakeIntel, folder: Path) -> tuple[SimulatedEnclave, list[str]]:
+    """An enclave that the PCCS knows, and the options that ask there and save what came."""
+    enclave = SimulatedEnclave(
+        platform=pccs.maker.platforms[0].simulated,
+        mrenclave=MrEnclave(b"\1" * 32),
+        mrsigner=MrSigner(b"\2" * 32),
+        isvprodid=1,
+    )
+    options = arguments(folder, enclave.platform, enclave)
+    asked = ["--pccs", pccs.url, "--pccs-ca", str(pccs.ca), "--save-collateral", str(folder / "saved.json")]
+    return enclave, [*options[:2], *asked, *options[4:]]
+
+
+def test_the_collateral_of_a_service_is_fetched_by_the_quote_in_its_certificate(
+    pccs: FakeIntel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enclave, options = asking(pccs, tmp_path)
+    known = issue_identity(lambda report_data: enclave.quote(bytes(report_data)))
+    with serving(server_context(known, tmp_path)) as port:
+        address = f"https://localhost:{port}"
+        assert run(["verify", "server", address, *options]) == 0
+        assert pccs.count() == 4
+        saved = ["--collateral", str(tmp_path / "saved.json")]
+        assert run(["verify", "server", address, *options[:2], *saved, *options[8:]]) == 0
+    assert pccs.count() == 4
+    assert capsys.readouterr().out.count("verdict: affirming\n") == 2
+
+
+def test_nobody_is_asked_about_a_certificate_without_evidence(
+    pccs: FakeIntel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    _, options = asking(pccs, tmp_path)
+    with serving(context) as port:
+        assert run(["verify", "server", f"https://localhost:{port}", *options]) == 1
+    error, _ = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: certificate: evidence: expected a quote that speaks for the key, got ")
+    assert pccs.count() == 0
