@@ -422,3 +422,8 @@ def test_what_is_accepted_by_name_is_accepted_without_end(world: World) -> None:
     assert checks_of(result, "TCB status") == [
         (True, "OutOfDate or UpToDate", "OutOfDate (platform OutOfDate, quoting enclave UpToDate)")
     ]
+
+
+def test_of_two_alternatives_that_are_as_near_the_first_is_named(world: World) -> None:
+    result = judged(world, AnyOf(policies=(STRANGER, replace(STRANGER, name="another"))))
+    assert checks_of(result, ALTERNATIVE) == [(False, "stranger or another", "none; nearest: stranger")]
