@@ -356,3 +356,30 @@ def test_an_address_that_is_not_https_is_refused(desk: Desk, capsys: Output) -> 
         "error: URL of the upstream service: expected https://HOST, https://HOST:PORT or the same with a"
         " path, got something else"
     )
+
+
+@pytest.mark.parametrize("form", list(PpidForm))
+def test_another_verifier_is_given_the_chain_as_well(
+    pccs: FakeIntel, desk: Desk, capsys: Output, form: PpidForm
+) -> None:
+    assert run(desk.arguments(*asking(pccs), "--second-opinion", "--json", form=form)) == 0
+    (said,) = [
+        check["got"]
+        for check in json.loads(capsys.readouterr().out)["checks"]
+        if check["name"] == "second opinion: dcap-qvl"
+    ]
+    assert said.startswith("agrees: accepts it, UpToDate")
+
+
+@pytest.mark.parametrize("form", list(PpidForm))
+def test_a_batch_takes_the_chain_from_what_was_saved(
+    pccs: FakeIntel, desk: Desk, capsysbinary: pytest.CaptureFixture[bytes], form: PpidForm
+) -> None:
+    kept = desk.folder / "collateral.json"
+    assert run(desk.arguments(*asking(pccs), "--save-collateral", kept, form=form)) == 0
+    lines = desk.folder / "lines"
+    lines.write_text('{"quote":"quote","collateral":"collateral.json"}\n')
+    capsysbinary.readouterr()
+    root = ("--simulated-root", str(desk.folder / "root.pem"))
+    assert run(["verify", "batch", str(lines), "--jobs", "1", *root, *AT, "--fail"]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["genuine"] is True
