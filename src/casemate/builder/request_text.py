@@ -9,7 +9,14 @@ from typing import Final
 from casemate.builder.signing import XFRM_FEATURES, SigningSubject
 from casemate.formats.one_line import one_line
 from casemate.formats.sgx.report import DEBUG, MrSigner
-from casemate.formats.sgx.sigstruct import MRENCLAVE_IN_SIGNED_BYTES, NO_DATE, EnclaveIdentity, SigningDate
+from casemate.formats.sgx.sigstruct import (
+    ATTRIBUTES_IN_SIGNED_BYTES,
+    ISVPRODID_IN_SIGNED_BYTES,
+    MRENCLAVE_IN_SIGNED_BYTES,
+    NO_DATE,
+    EnclaveIdentity,
+    SigningDate,
+)
 
 #: What the bits of XFRM that a manifest can ask for are called.
 _NAMES: Final = {"avx": "AVX", "avx512": "AVX-512", "amx": "AMX", "mpx": "MPX", "pkru": "PKRU"}
@@ -20,12 +27,22 @@ _LONGEST: Final = 200
 
 _HOW: Final = """\
 HOW TO CHECK IT
-  to-be-signed.bin holds the 256 bytes that the signature will cover. MRENCLAVE stands in them:
+  to-be-signed.bin holds the 256 bytes that the signature will cover, and it covers no word of this text.
+  All of the bytes count: whether the host may debug the enclave, and its ISVSVN, do not stand in MRENCLAVE.
+  Their SHA-256, which an HSM may show, is
+    $ openssl dgst -sha256 -r to-be-signed.bin | cut -c -64
+    {digest}
+  Compare it with what you were told over another way than this file, for example with the request that a
+  second machine has prepared, with the same date, from the same sources. Who is told MRENCLAVE alone finds
+  it with the first of these commands, and has to look at what the other two print as well: ATTRIBUTES with
+  their mask, which begin with 04 (06 is a debug enclave) and have ff in the bytes 17 to 24 (what is not ff
+  is not enforced); and ISVPRODID with ISVSVN.
     $ tail -c +{first} to-be-signed.bin | head -c 32 | od -A n -v -t x1 | tr -d ' \\n'
     {mrenclave}
-  Compare it with what you were told over another way than this file, for example with what a second
-  machine has measured. The SHA-256 of the 256 bytes, which an HSM may show, is
-    {digest}
+    $ tail -c +{attributes_first} to-be-signed.bin | head -c 32 | od -A n -v -t x1 | tr -d ' \\n'
+    {attributes}
+    $ tail -c +{numbers_first} to-be-signed.bin | head -c 4 | od -A n -v -t u2
+    {numbers}
 
 HOW TO SIGN IT
   The key is RSA with 3072 bits and the exponent 3; the signature is PKCS#1 v1.5 with SHA-256.
@@ -56,6 +73,10 @@ def request_text(subject: SigningSubject, date: SigningDate, mrsigner: MrSigner 
         digest=hashlib.sha256(signed).hexdigest(),
         first=MRENCLAVE_IN_SIGNED_BYTES + 1,
         mrenclave=enclave.mrenclave.hex(),
+        attributes_first=ATTRIBUTES_IN_SIGNED_BYTES + 1,
+        attributes=enclave.attributes.to_bytes().hex() + enclave.attributes_mask.to_bytes().hex(),
+        numbers_first=ISVPRODID_IN_SIGNED_BYTES + 1,
+        numbers=f"{enclave.isvprodid:6}{enclave.isvsvn:6}",
     )
     return (
         "REQUEST FOR A SIGNATURE OVER AN SGX ENCLAVE\n\n"

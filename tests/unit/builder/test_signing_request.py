@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +67,41 @@ def test_the_256_bytes_hold_the_measurement_where_the_text_says() -> None:
     assert len(signed) == 256
     assert signed[188:220] == MRENCLAVE
     assert "tail -c +189 to-be-signed.bin" in text()
+
+
+def commands_shown(where: str) -> list[tuple[str, str]]:
+    """Each command of "HOW TO CHECK IT" with what stands below it."""
+    lines = where.partition("HOW TO CHECK IT")[2].partition("HOW TO SIGN IT")[0].splitlines()
+    return [
+        (line.strip().removeprefix("$ "), below.strip())
+        for line, below in pairwise(lines)
+        if line.startswith("    $ ")
+    ]
+
+
+def test_each_command_of_the_text_prints_what_it_says(tmp_path: Path) -> None:
+    shown = commands_shown(text())
+    (tmp_path / "to-be-signed.bin").write_bytes(files()["to-be-signed.bin"])
+    printed = [
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True).stdout
+        for command, _ in shown
+    ]
+    assert [line.strip() for line in printed] == [below for _, below in shown]
+    assert len(shown) == 4
+
+
+def test_whoever_follows_the_text_sees_a_debug_enclave_behind_honest_words(tmp_path: Path) -> None:
+    signed = bytearray(files()["to-be-signed.bin"])
+    signed[156] |= 2  # DEBUG of ATTRIBUTES; MRENCLAVE stays as it is
+    (tmp_path / "to-be-signed.bin").write_bytes(signed)
+    agrees = [
+        subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True
+        ).stdout.strip()
+        == below
+        for command, below in commands_shown(text())
+    ]
+    assert agrees == [False, True, False, True]
 
 
 def test_a_request_for_another_enclave_is_refused_with_both_measurements() -> None:

@@ -32,8 +32,11 @@ _HEADER2: Final = bytes.fromhex("01010000600000006000000001000000")
 _FORMAT: Final = struct.Struct("<16s I BBH 16s I 84x 384s I 384s 4s 4s 20x 16s 16s 32s 32x H H 12x 384s 384s")
 _HEAD: Final = slice(0, 128)
 _BODY: Final = slice(900, 1028)
-#: Where MRENCLAVE begins in the 256 bytes that are signed; it is at offset 960 of the structure.
+#: Where ATTRIBUTES with their mask, MRENCLAVE, and ISVPRODID with ISVSVN begin in the 256 bytes that are
+#: signed; in the structure they are at the offsets 928, 960 and 1024.
+ATTRIBUTES_IN_SIGNED_BYTES: Final = 128 + 928 - 900
 MRENCLAVE_IN_SIGNED_BYTES: Final = 128 + 960 - 900
+ISVPRODID_IN_SIGNED_BYTES: Final = 128 + 1024 - 900
 _DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
