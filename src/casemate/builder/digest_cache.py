@@ -1,9 +1,10 @@
 """Digests of files that were hashed before, kept in a file of the user's cache.
 
 An entry is found by device and inode, and holds while size, time of the last modification and time of the
-last change of any kind are what they were. Whoever can set the clock, or write to the disk below the file
-system, can make it lie; so can a file system that does not keep these times. It is therefore for the work on
-an application, and what goes into a release is hashed again.
+last change of any kind are what they were. Whoever can set the clock, write to the disk below the file
+system, or write to the file through a mapping can make it lie: Linux sets the times with the first write to a
+clean page, and not with later ones. So can a file system that does not keep these times. It is therefore for
+the work on an application, and what goes into a release is hashed again.
 
 A file that was changed less than two seconds before it was hashed is not kept: within one tick of the file
 system's clock it can change again without showing it.
