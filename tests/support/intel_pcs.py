@@ -35,6 +35,7 @@ ROLES = {
     "sgx/qae": EnclaveId.QAE,
 }
 PEM, DER, JSON, TEXT = "application/x-pem-file", "application/pkix-crl", "application/json", "text/plain"
+INTEL_HOSTS = ("api.trustedservices.intel.com", "certificates.trustedservices.intel.com")
 SUBSCRIPTION_KEY = "0123456789abcdef0123456789abcdef"
 
 
@@ -146,7 +147,8 @@ class FakeIntel:
         ca = folder / "intel-pcs-ca.pem"
         authority.cert_pem.write_to_path(ca)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+        # Under Intel's names, too, for those who come through a proxy.
+        authority.issue_cert("localhost", *INTEL_HOSTS).configure_cert(context)
         service = cls(maker, ca, _tls=context)
         service.start()
         try:

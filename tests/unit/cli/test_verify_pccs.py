@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 from tests.support.collateral_service import Clock, Service, running_service, upstream_of
-from tests.support.intel_pcs import FakeIntel, Fault
+from tests.support.intel_pcs import INTEL_HOSTS, FakeIntel, Fault
 from tests.support.manufacturer import KnownPlatform, Manufacturer
 
 from casemate.adapters.collateral_sqlite import open_sqlite_store
@@ -383,3 +389,53 @@ def test_a_batch_takes_the_chain_from_what_was_saved(
     root = ("--simulated-root", str(desk.folder / "root.pem"))
     assert run(["verify", "batch", str(lines), "--jobs", "1", *root, *AT, "--fail"]) == 0
     assert json.loads(capsysbinary.readouterr().out)["genuine"] is True
+
+
+class Tunnel(socketserver.BaseRequestHandler):
+    """A proxy behind which every host is the fake (RFC 9110, section 9.3.6)."""
+
+    asked: ClassVar[list[str]]
+    port: ClassVar[int]
+
+    def handle(self) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.request.recv(1)
+        self.asked.append(head.split(b"\r\n")[0].decode())
+        self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", self.port)) as other:
+            ends = {self.request: other, other: self.request}
+            while True:
+                for readable in select.select(list(ends), [], [], 10)[0]:
+                    data = readable.recv(65536)
+                    if not data:
+                        return
+                    ends[readable].sendall(data)
+
+
+@pytest.mark.parametrize("form", [None, PpidForm.RSA_3072_OAEP])
+def test_intels_own_service_is_asked_in_its_own_way_through_a_proxy(
+    intel: FakeIntel, desk: Desk, capsys: Output, form: PpidForm | None
+) -> None:
+    asked: list[str] = []
+    handler = type("_Tunnel", (Tunnel,), {"asked": asked, "port": urlsplit(intel.url).port})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as proxy:
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        through = ("--pccs-proxy", f"http://127.0.0.1:{proxy.server_address[1]}", "--pccs-ca", intel.ca)
+        assert (
+            run(desk.arguments("--pccs", "https://api.trustedservices.intel.com", *through, form=form)) == 0
+        )
+        proxy.shutdown()
+    assert capsys.readouterr().out.startswith("verdict: affirming\n")
+    assert {line.split()[1] for line in asked} == {f"{host}:443" for host in INTEL_HOSTS}
+    assert intel.asked[-1].path == "/IntelSGXRootCA.der"
+
+
+def test_collateral_with_a_chain_comes_back(pccs: FakeIntel, desk: Desk) -> None:
+    kept = desk.folder / "collateral.json"
+    assert run(desk.arguments(*asking(pccs), "--save-collateral", kept, form=PpidForm.CLEAR)) == 0
+    collateral = Collateral.parse_json(kept.read_bytes())
+    assert Collateral.parse_json(collateral.to_json()) == collateral
+    without = replace(collateral, pck_certificate_chain=None)
+    assert Collateral.parse_json(without.to_json()) == without
+    assert b"pck_certificate_chain" not in without.to_json()
