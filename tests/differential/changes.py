@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from datetime import timedelta
 from random import Random
 from typing import Any, Final
@@ -234,7 +234,8 @@ def another_time(rng: Random, case: Case) -> Case:
     return replace(case, at=NOW + timedelta(days=days, seconds=seconds))
 
 
-_MEMBERS: Final = [one.name for one in fields(Collateral)]
+#: The members that all collateral has.
+_MEMBERS: Final = [one.name for one in fields(Collateral) if one.default is MISSING]
 
 CHANGES: Final[tuple[Change, ...]] = (
     flip_bits, flip_bits, cut_or_extend, set_field, splice_quotes, sign_other_body, sign_other_body,
