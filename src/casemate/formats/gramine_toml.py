@@ -76,7 +76,8 @@ def require_one_meaning(text: str) -> None:
     Raises:
         FormatError: Three quotation marks, or a carriage return.
     """
-    places = sorted((text.find(sign), sign) for sign in _TWO_MEANINGS if sign in text)
+    # One character is found sooner than three, and that one of them is missing is the rule.
+    places = sorted((text.find(sign), sign) for sign in _TWO_MEANINGS if sign[0] in text and sign in text)
     if places:
         place, sign = places[0]
         raise FormatError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from operator import itemgetter, methodcaller
+from operator import itemgetter
 from typing import Any, Final
 
 from casemate.builder.lint.problem import Problem, written
@@ -285,8 +285,9 @@ def _all_well(items: list[Any]) -> bool:
     """Whether all are files with digests, each once: what a signed manifest has thousands of."""
     if not all_hashed(items):
         return False
-    uris = set(map(itemgetter("uri"), items))
-    return len(uris) == len(items) and not any(map(methodcaller("endswith", "/"), uris))
+    uris = list(map(itemgetter("uri"), items))
+    folders = "/\n" in "\n".join(uris) + "\n"  # no name that is well has a line break
+    return len(set(uris)) == len(uris) and not folders
 
 
 def _trusted_entry(path: Path, item: object, uri: object, digest: object) -> Problem | None:
