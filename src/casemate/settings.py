@@ -64,3 +64,9 @@ def _epoch(text: str) -> int:
 def variables(names: Iterable[str]) -> Mapping[str, str]:
     """Those of the named variables that the environment has: what a user wants to pass on, and no more."""
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def taken_secret(name: str) -> Mapping[str, str]:
+    """The named variable, taken out of the environment: what this process starts has no business with it."""
+    value = os.environ.pop(name, None)
+    return {} if value is None else {name: value}

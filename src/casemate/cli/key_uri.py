@@ -73,6 +73,13 @@ def passphrase_options(function: _Function) -> _Function:
     return function
 
 
+def name_of_key(uri: str) -> str:
+    """``uri`` for a message: the kind of key and which it is, without what may stand behind that."""
+    if uri.startswith("file:"):
+        return uri
+    return uri.partition("?")[0].partition(" ")[0]
+
+
 def open_key(uri: str) -> Signer:
     """The key behind ``uri``.
 
@@ -160,9 +167,9 @@ def _module(scheme: str) -> ModuleType:
 def _remember_variable(context: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is not None:
         from casemate.adapters.passphrases import from_variables
-        from casemate.settings import variables
+        from casemate.settings import taken_secret
 
-        _remember(context, from_variables(variables((name,)), name))
+        _remember(context, from_variables(taken_secret(name), name))
 
 
 def _remember_descriptor(context: click.Context, _: click.Parameter, descriptor: int | None) -> None:

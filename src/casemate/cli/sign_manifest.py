@@ -18,7 +18,7 @@ from casemate.cli.gramine_version import (
     require_version_of,
     tell_version,
 )
-from casemate.cli.key_uri import open_key
+from casemate.cli.key_uri import PROVIDERS, open_key
 from casemate.cli.reading import read_file
 from casemate.cli.signing_options import SigningOptions, enclave_signature, open_keys, prepare
 from casemate.errors import ToolchainError, UsageError
@@ -276,8 +276,12 @@ def _tell(form: ManifestForm) -> None:
 
 
 def _key_uri(key: str) -> str:
-    """A path, which is what ``gramine-sgx-sign`` takes, is a key in a file."""
-    if ":" not in key or Path(key).is_file():
+    """A path, which is what ``gramine-sgx-sign`` takes, is a key in a file.
+
+    What begins like a URI is one: a file of such a name, in sources that somebody else wrote, is no key.
+    """
+    scheme, separator, _ = key.partition(":")
+    if not separator or (scheme not in PROVIDERS and Path(key).is_file()):
         return f"file:{key}"
     return key
 

@@ -10,7 +10,9 @@ from typing import Any
 import click
 import pytest
 
+from casemate.adapters.file_keys import FileSigner
 from casemate.cli.main import run
+from casemate.formats.public_key import public_key_pem
 
 VECTORS = Path(__file__).parents[2] / "vectors/measurement"
 KEY = VECTORS / "signing-key.pem"
@@ -126,6 +128,36 @@ def test_the_key_is_where_gramines_tools_keep_it(
     by_default = (folder / "app.sig").read_bytes()
     assert signed() == 0
     assert (folder / "app.sig").read_bytes() == by_default
+
+
+def test_a_file_that_is_called_like_a_uri_is_not_the_key(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "pkcs11:object=release").write_bytes(KEY.read_bytes())
+    (folder / "a:b").write_bytes(KEY.read_bytes())
+    options = ("-m", "app.manifest", "-o", "app.manifest.sgx", "-l", PAL, "-k")
+    assert sign(*options, "pkcs11:object=release?module-path=/none.so") == 1
+    assert capsys.readouterr().err == (
+        "error: PKCS#11 module: expected module-path=/PATH/OF/MODULE.so, got no such file (/none.so)\n"
+    )
+    (folder / "pkcs11:object=release?module-name=none").write_bytes(KEY.read_bytes())
+    assert sign(*options, "pkcs11:object=release?module-name=none") == 1
+    assert not (folder / "app.sig").exists()
+    assert sign(*options, "a:b") == 0
+
+
+def test_a_program_that_signs_does_not_see_the_passphrase_of_another_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = folder / "program"
+    program.write_text(f"#!/bin/sh\nenv > seen\nexec openssl dgst -sha256 -sign {KEY}\n")
+    program.chmod(0o755)
+    (folder / "public.pem").write_bytes(public_key_pem(FileSigner.open(KEY).public_key))
+    monkeypatch.setenv("OF_ANOTHER_KEY", "hunter2")
+    options = ("-m", "app.manifest", "-o", "app.manifest.sgx", "-l", PAL)
+    key = f"exec:{program}?public-key=public.pem"
+    assert sign(*options, "-k", key, "--passphrase-env", "OF_ANOTHER_KEY") == 0
+    assert "hunter2" not in (folder / "seen").read_text()
 
 
 @pytest.mark.parametrize("option", ["-p", "--passphrase", "--password"])
