@@ -199,8 +199,8 @@ def test_a_quote_that_was_cut(refuse: Refuse, tmp_path: Path, size: int, got: st
 @pytest.mark.parametrize(
     ("exponent", "bits", "message"),
     [
-        (65537, 3072, "error: public exponent of the signing key: expected 3, got 65537\n"),
-        (3, 2048, "error: length of the signing key: expected 3072 bits, got 2048\n"),
+        (65537, 3072, "error: public exponent of the signing key: expected 3, got 65537 (file:key.pem)\n"),
+        (3, 2048, "error: length of the signing key: expected 3072 bits, got 2048 (file:key.pem)\n"),
     ],
 )
 def test_a_key_that_no_processor_accepts(

@@ -93,7 +93,9 @@ def _statement(
 ) -> Iterator[tuple[str, str]]:
     debug = enclave.attributes.flags & DEBUG
     yield "MRENCLAVE", f"{enclave.mrenclave.hex()}"
+    yield "", "the measurement: what the enclave is made of when it starts"
     yield "MRSIGNER", mrsigner.hex() if mrsigner else "that of the key which signs; none was named"
+    yield "", "the digest of the key's modulus: who vouches for the enclave"
     yield "ISVPRODID", f"{enclave.isvprodid}, the product among those of this key"
     yield "ISVSVN", f"{enclave.isvsvn}, its security version; it never goes down"
     yield "date", "none (0000-00-00)" if date == NO_DATE else str(date)
@@ -105,10 +107,16 @@ def _statement(
     )
     yield from _features(enclave)
     faults = enclave.misc_select[0] & _EXINFO
-    yield "faults", "the enclave is told where (EXINFO)" if faults else "the enclave is not told where"
+    yield (
+        "page faults",
+        "the processor tells the enclave their addresses (EXINFO)"
+        if faults
+        else "the processor does not tell the enclave their addresses",
+    )
     yield "ATTRIBUTES", f"{enclave.attributes.to_bytes().hex()}"
     yield "  mask", f"{enclave.attributes_mask.to_bytes().hex()}"
     yield "MISCSELECT", f"{enclave.misc_select.hex()}, mask {enclave.misc_mask.hex()}"
+    yield "", "what more the processor saves when the enclave is interrupted; 01000000 is EXINFO"
 
 
 def _features(enclave: EnclaveIdentity) -> Iterator[tuple[str, str]]:

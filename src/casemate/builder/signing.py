@@ -99,8 +99,12 @@ def enclave_attributes(settings: EnclaveSettings) -> EnclaveAttributes:
     )
 
 
-def require_enclave_key(key: RsaPublicKey) -> None:
+def require_enclave_key(key: RsaPublicKey, *, where: str | None = None) -> None:
     """Refuse keys that the processor cannot verify with.
+
+    Args:
+        key: Its public half.
+        where: What the user calls it, for errors.
 
     Raises:
         KeyUnfitError: A modulus that is not 3072 bits long, an exponent that is not 3.
@@ -111,11 +115,16 @@ def require_enclave_key(key: RsaPublicKey) -> None:
             "length of the signing key",
             expected=f"{MODULUS_BITS} bits",
             got=f"{key.modulus.bit_length()}",
+            where=where,
             hint=hint,
         )
     if key.exponent != EXPONENT:
         raise KeyUnfitError(
-            "public exponent of the signing key", expected=str(EXPONENT), got=str(key.exponent), hint=hint
+            "public exponent of the signing key",
+            expected=str(EXPONENT),
+            got=str(key.exponent),
+            where=where,
+            hint=hint,
         )
 
 

@@ -30,7 +30,8 @@ BYTES_FILE: Final = "to-be-signed.bin"
 FILES: Final = (TEXT_FILE, DOCUMENT_FILE, BYTES_FILE)
 #: Bytes of any of them.
 MAX_FILE_SIZE: Final = 64 * 1024
-_AGAIN: Final = "prepare a new request and have that one signed"
+#: What to do with a request that is damaged.
+AGAIN: Final = "prepare a new request and have that one signed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,9 @@ class SigningRequest:
         Raises:
             FormatError: Anything else, or a date that does not exist.
         """
-        read = read_document(data, _Request, name="signing request", limit=MAX_FILE_SIZE, where=where)
+        read = read_document(
+            data, _Request, name="signing request", limit=MAX_FILE_SIZE, where=where, hint=AGAIN
+        )
         enclave = EnclaveIdentity(
             misc_select=bytes.fromhex(read.misc_select),
             misc_mask=bytes.fromhex(read.misc_mask),
@@ -143,7 +146,7 @@ def require_request(
             got=told.hex(),
             where=where,
             hint="it was prepared for another enclave, or this one was built anew since: attach the "
-            f"signature to the one that it was prepared for, or {_AGAIN}",
+            f"signature to the one that it was prepared for, or {AGAIN}",
         )
     if request.mrsigner not in (None, mrsigner):
         raise RefusedError(
@@ -151,7 +154,7 @@ def require_request(
             expected=f"MRSIGNER {mrsigner.hex()}, of the public key that is named",
             got=f"MRSIGNER {(request.mrsigner or b'').hex()}",
             where=where,
-            hint=f"name the key for which it was prepared, or {_AGAIN}",
+            hint=f"name the key for which it was prepared, or {AGAIN}",
         )
     again = SigningRequest(subject=subject, date=request.date, mrsigner=request.mrsigner)
     _require_unchanged(request, again, where=where)
@@ -162,7 +165,7 @@ def require_request(
                 expected="the files as they were prepared",
                 got=f"another {name}",
                 where=where,
-                hint=f"somebody has changed it, or another version of casemate wrote it: {_AGAIN}",
+                hint=f"somebody has changed it, or another version of casemate wrote it: {AGAIN}",
             )
     return request.date
 
@@ -176,7 +179,7 @@ def _require_unchanged(request: SigningRequest, again: SigningRequest, *, where:
                 expected=str(value),
                 got=str(told[name]),
                 where=where,
-                hint=f"somebody has changed it, or the enclave was built anew since: {_AGAIN}",
+                hint=f"somebody has changed it, or the enclave was built anew since: {AGAIN}",
             )
 
 

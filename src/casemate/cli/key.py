@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from casemate.cli.key_uri import generate_key, open_key, passphrase_options
+from casemate.cli.key_uri import generate_key, name_of_key, open_key, passphrase_options
 from casemate.errors import KeyUnfitError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
     from casemate.formats.sgx.sigstruct import EXPONENT
 
     signer = generate_key(uri, bits=MODULUS_BITS, exponent=EXPONENT, encrypted=not unencrypted)
-    _show(signer.public_key, as_json=as_json)
+    _show(signer.public_key, uri, as_json=as_json)
 
 
 @command.command("show", short_help="Print its public half, whether it can sign enclaves, and MRSIGNER.")
@@ -56,10 +56,10 @@ def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
 @passphrase_options
 def show(uri: str, *, as_json: bool) -> None:
     """Print the public half of a key, whether it can sign enclaves, and MRSIGNER."""
-    _show(open_key(uri).public_key, as_json=as_json)
+    _show(open_key(uri).public_key, uri, as_json=as_json)
 
 
-def _show(key: RsaPublicKey, *, as_json: bool) -> None:
+def _show(key: RsaPublicKey, uri: str, *, as_json: bool) -> None:
     """Print what is known of ``key``; then raise if it cannot sign enclaves."""
     from casemate.builder.signing import require_enclave_key
     from casemate.formats.public_key import public_key_pem
@@ -67,7 +67,7 @@ def _show(key: RsaPublicKey, *, as_json: bool) -> None:
 
     unfit: KeyUnfitError | None = None
     try:
-        require_enclave_key(key)
+        require_enclave_key(key, where=name_of_key(uri))
     except KeyUnfitError as error:
         unfit = error
     pem = public_key_pem(key).decode()

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from casemate.keys import RsaPublicKey
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, hint: str | None = None) -> bytes:
     """The bytes of ``path``.
+
+    Args:
+        path: The file.
+        hint: What to do when it cannot be read.
 
     Raises:
         ToolchainError: It cannot be read.
@@ -20,7 +24,7 @@ def read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ToolchainError("file cannot be read", got=error.strerror, where=str(path)) from error
+        raise ToolchainError("file cannot be read", got=error.strerror, where=str(path), hint=hint) from error
 
 
 def read_public_key(path: Path) -> RsaPublicKey:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from casemate.cli.hexadecimal import hex_bytes
-from casemate.cli.key_uri import open_key, passphrase_options
+from casemate.cli.key_uri import name_of_key, open_key, passphrase_options
 from casemate.cli.reading import read_file, read_public_key
-from casemate.errors import RefusedError, UsageError
+from casemate.errors import FormatError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from casemate.builder.signing import SigningSubject
@@ -93,7 +93,7 @@ class SigningOptions:
         """The date that ``--date`` asks for.
 
         Raises:
-            FormatError: Neither a day that exists nor ``today`` nor 0000-00-00.
+            UsageError: Neither a day that exists nor ``today`` nor 0000-00-00.
         """
         from casemate.formats.sgx.sigstruct import NO_DATE, SigningDate
 
@@ -101,7 +101,15 @@ class SigningOptions:
             return NO_DATE
         if self.date_text == "today":
             return SigningDate.of(datetime.now(UTC).date())
-        return SigningDate.parse(self.date_text, where="--date")
+        try:
+            return SigningDate.parse(self.date_text, where="--date")
+        except FormatError as error:
+            raise UsageError(
+                "--date",
+                expected="YYYY-MM-DD, today or 0000-00-00" if error.hint is None else error.expected,
+                got=error.got,
+                hint=error.hint,
+            ) from error
 
     def policy(self) -> SigningPolicy:
         """What may be signed.
@@ -134,7 +142,7 @@ class SigningOptions:
         from casemate.builder.signing import require_enclave_key
 
         key = read_public_key(self.public_key)
-        require_enclave_key(key)
+        require_enclave_key(key, where=str(self.public_key))
         return key
 
 
@@ -254,7 +262,7 @@ def open_keys(options: SigningOptions, policy: SigningPolicy) -> tuple[Signer | 
     signer = None
     if options.key_uri is not None:
         signer = open_key(options.key_uri)
-        require_enclave_key(signer.public_key)
+        require_enclave_key(signer.public_key, where=name_of_key(options.key_uri))
         require_same_signer(mrsigner_of(signer.public_key.modulus), policy)
     second = options.provenance_uri
     if second is None or second == options.key_uri:
@@ -280,7 +288,7 @@ def enclave_signature(
 def _attached(subject: SigningSubject, options: SigningOptions, policy: SigningPolicy) -> SigStruct:
     from casemate.builder.attached_signature import attached_sigstruct
     from casemate.builder.signing_policy import require_same_signer
-    from casemate.builder.signing_request import FILES, require_request
+    from casemate.builder.signing_request import AGAIN, FILES, require_request
     from casemate.formats.sgx.sigstruct import mrsigner_of
 
     key = options.named_key()
@@ -288,7 +296,7 @@ def _attached(subject: SigningSubject, options: SigningOptions, policy: SigningP
         raise RefusedError("signature", expected="a key, or a signature with its request", got="neither")
     mrsigner = mrsigner_of(key.modulus)
     require_same_signer(mrsigner, policy)
-    given = {name: read_file(options.request / name) for name in FILES}
+    given = {name: read_file(options.request / name, hint=AGAIN) for name in FILES}
     date = require_request(given, subject, mrsigner, where=str(options.request))
     return attached_sigstruct(
         subject, read_file(options.attach), date=date, key=key, where=str(options.attach)

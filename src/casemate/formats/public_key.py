@@ -5,6 +5,7 @@ RFC 5280, section 4.1.2.7; RFC 8017, appendix A.1.1.
 
 from __future__ import annotations
 
+import re
 import warnings
 
 from cryptography import x509
@@ -20,6 +21,7 @@ from casemate.errors import FormatError
 from casemate.keys import RsaPublicKey
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
 
 
 def parse_public_key(data: bytes, *, where: str) -> RsaPublicKey:
@@ -36,9 +38,9 @@ def parse_public_key(data: bytes, *, where: str) -> RsaPublicKey:
     try:
         key = _certified_key(data) if _CERTIFICATE in data else load_pem_public_key(data)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-        raise _no_public_key(where) from error
+        raise _no_public_key(data, where) from error
     if not isinstance(key, RSAPublicKey):
-        raise _no_public_key(where)
+        raise _no_public_key(data, where)
     numbers = key.public_numbers()
     return RsaPublicKey(modulus=numbers.n, exponent=numbers.e)
 
@@ -65,11 +67,11 @@ def public_key_pem(key: RsaPublicKey) -> bytes:
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _no_public_key(where: str) -> FormatError:
+def _no_public_key(data: bytes, where: str) -> FormatError:
     return FormatError(
         "public key",
         expected="an RSA public key in PEM, or a certificate of one",
-        got="something else",
+        got="a private key" if _PRIVATE_KEY.search(data) else "something else",
         where=where,
         hint="casemate key show URI prints it, and so does: openssl rsa -in KEY.pem -pubout",
     )

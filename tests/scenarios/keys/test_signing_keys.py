@@ -408,14 +408,14 @@ def test_a_key_on_a_token_that_does_not_fit_signs_nothing(
     key, variables = softhsm.uri("token=release;object=unfit"), environment(softhsm)
     done = sign(key, sigfile, "--passphrase-fd", "0", given=PIN + "\n", variables=variables)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {reason}\n")
+    assert done.stderr.startswith(f"error: {reason} ({key.partition('?')[0]})\n")
     assert not sigfile.exists()
     shown = casemate(
         "key", "show", key, "--json", "--passphrase-fd", "0", given=PIN + "\n", variables=variables
     )
     assert shown.returncode == 1
     assert json.loads(shown.stdout)["fit"] is False
-    assert shown.stderr.startswith(f"error: {reason}\n")
+    assert shown.stderr.startswith(f"error: {reason} ({key.partition('?')[0]})\n")
 
 
 def test_a_key_is_made_only_where_one_can_be() -> None:

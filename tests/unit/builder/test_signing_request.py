@@ -195,6 +195,7 @@ def test_what_is_no_request_is_refused(data: bytes, got: str) -> None:
     assert str(refused) == (
         f"signing request: expected a document that Casemate wrote, got {got} (out/request.json)"
     )
+    assert refused.hint == AGAIN
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,16 @@ def test_a_request_is_read_strictly(field: str, value: object) -> None:
 
 
 def test_the_text_says_in_words_what_the_bits_are() -> None:
+    assert (
+        f"\n  MRENCLAVE       {MRENCLAVE.hex()}\n"
+        "                  the measurement: what the enclave is made of when it starts\n"
+    ) in text()
+    assert "\n                  the digest of the key's modulus: who vouches for the enclave\n" in text()
+    assert "\n  page faults     the processor does not tell the enclave their addresses\n" in text()
+    assert (
+        "\n  MISCSELECT      00000000, mask ffffffff\n"
+        "                  what more the processor saves when the enclave is interrupted; 01000000 is EXINFO\n"
+    ) in text()
     assert "\n  ISVSVN          3, its security version; it never goes down\n" in text()
     assert "\n  date            2026-11-21\n" in text()
     assert "\n  debug           no: the host can neither read nor change its memory\n" in text()
@@ -236,7 +247,7 @@ def test_the_text_is_loud_about_what_protects_nothing() -> None:
         "\n    WEAKNESS      sgx.insecure__\N{REPLACEMENT CHARACTER}[2J = true\n"
     ) in said
     assert "\n  processor       needs AVX, AVX-512\n                  leaves AMX, MPX, PKRU off\n" in said
-    assert "\n  faults          the enclave is told where (EXINFO)\n" in said
+    assert "\n  page faults     the processor tells the enclave their addresses (EXINFO)\n" in said
 
 
 def test_a_manifest_alone_has_neither_workload_nor_image() -> None:

@@ -200,13 +200,13 @@ def test_today_is_a_date(casemate: Any, tmp_path: Path) -> None:
     [
         pytest.param(
             ["--date", "2026-02-30"],
-            "error: date: expected a day that exists, got 2026-02-30 (--date)\n"
+            "error: --date: expected a day that exists, got 2026-02-30\n"
             "hint: 0000-00-00 stands for no date\n",
             id="a day that does not exist",
         ),
         pytest.param(
             ["--date", "tomorrow"],
-            "error: date: expected YYYY-MM-DD, got 'tomorrow' (--date)\n",
+            "error: --date: expected YYYY-MM-DD, today or 0000-00-00, got 'tomorrow'\n",
             id="no date",
         ),
         pytest.param(
@@ -339,7 +339,7 @@ def test_a_key_that_cannot_sign_enclaves_is_refused(
     )
     done = sign(casemate, tmp_path, DEFAULTS / "app.manifest.sgx", "--key", f"file:{key}")
     assert done == Done(
-        1, "", f"error: {message}\nhint: make one with: openssl genrsa -3 -out KEY.pem 3072\n"
+        1, "", f"error: {message} (file:{key})\nhint: make one with: openssl genrsa -3 -out KEY.pem 3072\n"
     )
     assert list(tmp_path.iterdir()) == [key]
 

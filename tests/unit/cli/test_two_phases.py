@@ -346,18 +346,18 @@ def in_request(name: str, old: bytes, new: bytes) -> Change:
         ),
         pytest.param(
             lambda desk: shutil.copyfile(KEY, desk.public),
-            "public key: expected an RSA public key in PEM, or a certificate of one, got something else "
+            "public key: expected an RSA public key in PEM, or a certificate of one, got a private key "
             "({folder}/public.pem)",
             id="private key",
         ),
         pytest.param(
             lambda desk: public_pem(desk.public, strange_key(65537, 3072)),
-            "public exponent of the signing key: expected 3, got 65537",
+            "public exponent of the signing key: expected 3, got 65537 ({folder}/public.pem)",
             id="wrong exponent",
         ),
         pytest.param(
             lambda desk: public_pem(desk.public, strange_key(3, 2048)),
-            "length of the signing key: expected 3072 bits, got 2048",
+            "length of the signing key: expected 3072 bits, got 2048 ({folder}/public.pem)",
             id="wrong size",
         ),
         pytest.param(
@@ -385,6 +385,22 @@ def test_what_does_not_belong_together_is_refused_and_the_bundle_stays_as_it_was
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"error: {message.format(**known)}\n")
     assert desk.files() == before
+
+
+@pytest.mark.parametrize("name", ["request.txt", "request.json"])
+def test_a_request_that_is_damaged_has_to_be_prepared_again(desk: Desk, casemate: Any, name: str) -> None:
+    place = desk.request / name
+    hint = "hint: prepare a new request and have that one signed\n"
+    if name == "request.json":
+        place.write_bytes(b"{")
+        message = (
+            "error: signing request: expected a document that Casemate wrote, got Expecting property name "
+            f"enclosed in double quotes: line 1 column 2 (char 1) ({place})\n"
+        )
+    else:
+        place.unlink()
+        message = f"error: file cannot be read: got No such file or directory ({place})\n"
+    assert casemate(*desk.attach()) == Done(1, "", message + hint)
 
 
 @pytest.mark.parametrize(
@@ -457,32 +473,32 @@ def test_a_request_does_not_replace_anything(desk: Desk, casemate: Any) -> None:
         (
             "2026-02-30",
             (
-                "error: date: expected a day that exists, got 2026-02-30 (--date)\n"
+                "error: --date: expected a day that exists, got 2026-02-30\n"
                 "hint: 0000-00-00 stands for no date\n"
             ),
         ),
         (
             "2026-13-01",
             (
-                "error: date: expected a day that exists, got 2026-13-01 (--date)\n"
+                "error: --date: expected a day that exists, got 2026-13-01\n"
                 "hint: 0000-00-00 stands for no date\n"
             ),
         ),
         (
             "0000-01-01",
             (
-                "error: date: expected a day that exists, got 0000-01-01 (--date)\n"
+                "error: --date: expected a day that exists, got 0000-01-01\n"
                 "hint: 0000-00-00 stands for no date\n"
             ),
         ),
-        ("20261121", "error: date: expected YYYY-MM-DD, got '20261121' (--date)\n"),
+        ("20261121", "error: --date: expected YYYY-MM-DD, today or 0000-00-00, got '20261121'\n"),
     ],
 )
 def test_a_request_with_a_date_that_does_not_exist_is_refused(
     original: Path, tmp_path: Path, casemate: Any, date: str, message: str
 ) -> None:
     done = casemate("sign", original, "--prepare", tmp_path / "out", "--date", date)
-    assert done == Done(1, "", message)
+    assert done == Done(2, "", message)
     assert list(tmp_path.iterdir()) == []
 
 

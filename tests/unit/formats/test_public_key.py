@@ -66,11 +66,11 @@ def test_what_is_written_is_what_openssl_writes() -> None:
     ids=["empty", "cut off", "Ed25519", "certified Ed25519", "cut certificate", "no certificate", "private"],
 )
 def test_anything_else_is_refused(data: bytes) -> None:
+    got = "a private key" if b"PRIVATE KEY" in data else "something else"
     with pytest.raises(FormatError) as refused:
         parse_public_key(data, where="public.pem")
     assert str(refused.value) == (
-        "public key: expected an RSA public key in PEM, or a certificate of one, got something else "
-        "(public.pem)"
+        f"public key: expected an RSA public key in PEM, or a certificate of one, got {got} (public.pem)"
     )
 
 
