@@ -65,7 +65,10 @@ def command(
     was_signed = Bundle(output).signature_path.is_file()
     built, application = build_bundle(directory, output, python=python, gramine=gramine)
     if was_signed:
-        click.echo(f"The signature went with the former bundle; sign again: casemate sign {output}", err=True)
+        click.echo(
+            f"The signature went with the former bundle; sign again: casemate sign {output} --key URI",
+            err=True,
+        )
     _show(built, application, output, as_json=as_json)
 
 

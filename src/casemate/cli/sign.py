@@ -89,13 +89,14 @@ def _sign_bundle(path: Path, options: SigningOptions) -> dict[str, Any]:
     bundle = Bundle.open(path)
     signable = signable_bundle(bundle, policy=policy, simulated_platform_image=platform_image())
     simulated = signable.parts.record.simulated
-    if simulated:
-        click.echo("The bundle is simulated: its signature holds on no SGX machine.", err=True)
     if options.prepare is not None:
-        return prepare(signable.subject, options, policy)
+        document = prepare(signable.subject, options, policy)
+        _tell(simulated=simulated)
+        return document
     signer, statement_signer = open_keys(options, policy)
     sigstruct = enclave_signature(signable.subject, options, policy, signer)
     record = put_signature(signable, sigstruct, statement_signer=statement_signer)
+    _tell(simulated=simulated)
     if statement_signer is None:
         click.echo(
             "Nobody has signed reference values and provenance: whoever names a key for them refuses them. "
@@ -112,6 +113,11 @@ def _sign_bundle(path: Path, options: SigningOptions) -> dict[str, Any]:
         "statements_signed": statement_signer is not None,
         "sigfile": str(bundle.signature_path),
     }
+
+
+def _tell(*, simulated: bool) -> None:
+    if simulated:
+        click.echo("The bundle is simulated: its signature holds on no SGX machine.", err=True)
 
 
 def _show(result: Mapping[str, Any], *, as_json: bool) -> None:

@@ -581,6 +581,18 @@ def test_what_was_judged_is_published_whatever_the_documents_are_by_now(tmp_path
     assert loud.documents() == quiet.documents()
 
 
+def test_a_signature_that_is_not_made_is_not_called_simulated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_at(tmp_path / "bundle", simulated=True)
+    missing = tmp_path / "none.pem"
+    assert run(["sign", str(bundle.path), "--key", f"file:{missing}"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: key file cannot be read: got No such file or directory ({missing})\n"
+        "hint: give the path of a PEM file: --key file:KEY.pem\n"
+    )
+
+
 def test_the_command_says_that_a_signature_is_simulated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

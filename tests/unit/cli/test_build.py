@@ -116,4 +116,6 @@ def test_the_result_is_whole_lines_and_a_signature_that_goes_is_said(
     ]
     assert len(lines[-1]) == len("measured with  sha256:") + 64
     assert all(line == line.rstrip() for line in lines)
-    assert err.endswith(f"The signature went with the former bundle; sign again: casemate sign {bundle}\n")
+    assert err.endswith(
+        f"The signature went with the former bundle; sign again: casemate sign {bundle} --key URI\n"
+    )
