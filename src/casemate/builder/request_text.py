@@ -116,7 +116,7 @@ def _statement(
     yield "ATTRIBUTES", f"{enclave.attributes.to_bytes().hex()}"
     yield "  mask", f"{enclave.attributes_mask.to_bytes().hex()}"
     yield "MISCSELECT", f"{enclave.misc_select.hex()}, mask {enclave.misc_mask.hex()}"
-    yield "", "what more the processor saves when the enclave is interrupted; 01000000 is EXINFO"
+    yield "", "what more the processor saves when it interrupts the enclave; 01000000 is EXINFO"
 
 
 def _features(enclave: EnclaveIdentity) -> Iterator[tuple[str, str]]:

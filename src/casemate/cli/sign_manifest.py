@@ -21,7 +21,7 @@ from casemate.cli.gramine_version import (
 from casemate.cli.key_uri import PROVIDERS, open_key
 from casemate.cli.reading import read_file
 from casemate.cli.signing_options import SigningOptions, enclave_signature, open_keys, prepare
-from casemate.errors import ToolchainError, UsageError
+from casemate.errors import FormatError, ToolchainError, UsageError
 
 if TYPE_CHECKING:
     from casemate.adapters.gramine_installation import GramineInstallation
@@ -36,6 +36,7 @@ _NEW_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 _FOLDER: Final = click.Path(exists=True, file_okay=False, path_type=Path)
 _OUTPUT_SUFFIX: Final = ".manifest.sgx"
 _INPUT_SUFFIX: Final = ".manifest"
+_TEMPLATE_SUFFIX: Final = ".template"
 #: What no escape takes from make: behind a semicolon it runs commands, and SHELL=… says with what.
 _NOT_IN_RULES: Final = re.compile(r"[\x00-\x1f\x7f;=\\]")
 
@@ -219,11 +220,12 @@ def sign_manifest_form(form: ManifestForm, options: SigningOptions, *, as_json: 
     signer, _ = open_keys(options, policy)
     sigstruct = enclave_signature(subject, options, policy, signer)
     sigfile = form.sigfile or _sigfile(manifest, form.output)
-    write_files(
-        _files(form, completed, sigstruct, sigfile, _dependencies(form, options, completed, platform))
-    )
+    files = _files(form, completed, sigstruct, sigfile, _dependencies(form, options, completed, platform))
+    write_files(files)
     if not (form.quiet or as_json):
         click.echo(_listing(completed.manifest, platform.image, subject), nl=False)
+    if not form.quiet:
+        click.echo(f"Wrote {' and '.join(map(str, files))}.", err=True)
     _tell(form)
     return _document(sigstruct) | about | {"manifest": str(form.output or manifest), "sigfile": str(sigfile)}
 
@@ -330,7 +332,22 @@ def _no_platform_image() -> NoReturn:
 
 
 def _completed(path: Path, form: ManifestForm, *, libos: Path | None) -> _Completed:
-    """What is measured: a complete manifest as it stands, byte for byte, else its expansion."""
+    """What is measured; an error that says nothing of what to do leads to who can explain it."""
+    try:
+        return _complete(path, form, libos=libos)
+    except FormatError as error:
+        if error.hint is not None:
+            raise
+        hint = f"casemate lint {path} explains it"
+        if path.name.endswith(_TEMPLATE_SUFFIX):
+            hint = f"render the template first, with gramine-manifest, and sign what it writes; {hint}"
+        raise FormatError(
+            error.subject, expected=error.expected, got=error.got, where=error.where, hint=hint
+        ) from error
+
+
+def _complete(path: Path, form: ManifestForm, *, libos: Path | None) -> _Completed:
+    """A complete manifest as it stands, byte for byte, else its expansion."""
     from casemate.formats.manifest import (
         MeasuredManifest,
         load_manifest,

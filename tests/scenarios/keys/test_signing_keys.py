@@ -97,7 +97,8 @@ def sign(
 
 
 def require_vector(done: subprocess.CompletedProcess[str], sigfile: Path) -> None:
-    assert (done.returncode, done.stderr) == (0, "Measured as Gramine 1.9 lays out enclaves.\n")
+    told = f"Wrote {sigfile}.\nMeasured as Gramine 1.9 lays out enclaves.\n"
+    assert (done.returncode, done.stderr) == (0, told)
     assert sigfile.read_bytes() == (VECTOR / "app.sig").read_bytes()
 
 

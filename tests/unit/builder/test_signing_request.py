@@ -215,7 +215,7 @@ def test_the_text_says_in_words_what_the_bits_are() -> None:
     assert "\n  page faults     the processor does not tell the enclave their addresses\n" in text()
     assert (
         "\n  MISCSELECT      00000000, mask ffffffff\n"
-        "                  what more the processor saves when the enclave is interrupted; 01000000 is EXINFO\n"
+        "                  what more the processor saves when it interrupts the enclave; 01000000 is EXINFO\n"
     ) in text()
     assert "\n  ISVSVN          3, its security version; it never goes down\n" in text()
     assert "\n  date            2026-11-21\n" in text()

@@ -104,7 +104,7 @@ def test_a_setting_that_only_gramines_parser_sees_is_not_signed(
 def test_a_complete_manifest_is_signed_as_it_stands(casemate: Any, folder: Path, tmp_path: Path) -> None:
     manifest, sigfile = folder / "app.manifest.sgx", tmp_path / "app.sig"
     done = casemate("sign", "--manifest", manifest, *options_of(folder), "--sigfile", sigfile)
-    assert (done.code, done.err) == (0, NOTE)
+    assert (done.code, done.err) == (0, f"Wrote {sigfile}.\n{NOTE}")
     assert sigfile.read_bytes() == (folder / "app.sig").read_bytes()
     assert list(tmp_path.iterdir()) == [sigfile]
 
@@ -124,7 +124,7 @@ def test_a_manifest_is_expanded_and_signed_as_gramine_does(
         "--sigfile",
         sigfile,
     )
-    assert (done.code, done.err) == (0, NOTE)
+    assert (done.code, done.err) == (0, f"Wrote {output} and {sigfile}.\n{NOTE}")
     assert output.read_bytes() == (folder / "app.manifest.sgx").read_bytes()
     assert sigfile.read_bytes() == (folder / "app.sig").read_bytes()
 
@@ -155,7 +155,7 @@ def test_trusted_files_are_hashed_and_the_libos_is_found_beside_the_platform_ima
         "sign", "--manifest", manifest, "--pal", gramine / "sgx/libpal.so", "--key", KEY,
         "--output", output, "--sigfile", tmp_path / "a.sig",
     )  # fmt: skip
-    assert (done.code, done.err) == (0, NOTE)
+    assert (done.code, done.err) == (0, f"Wrote {output} and {tmp_path / 'a.sig'}.\n{NOTE}")
     text = output.read_text()
     assert f'uri = "file:{gramine}/libsysdb.so"' in text
     assert f'uri = "file:{tmp_path}/app/main"' in text

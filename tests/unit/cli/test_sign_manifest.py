@@ -77,7 +77,7 @@ def test_the_options_of_gramines_signer_do_what_they_do_there(
     assert out.splitlines()[-3].endswith(" [REG:RWX] (free)")
     measured = json.loads(_document(capsys, "-d", "2024-02-29"))["mrenclave"]
     assert out.endswith(f"Measurement:\n    {measured}\n")
-    assert err == NOTE
+    assert err == f"Wrote app.manifest.sgx and app.sig.\n{NOTE}"
     assert sorted(path.name for path in folder.iterdir()) == [
         "app", "app.manifest", "app.manifest.sgx", "app.sig", "libsysdb.so",
     ]  # fmt: skip
@@ -158,6 +158,22 @@ def test_a_program_that_signs_does_not_see_the_passphrase_of_another_key(
     key = f"exec:{program}?public-key=public.pem"
     assert sign(*options, "-k", key, "--passphrase-env", "OF_ANOTHER_KEY") == 0
     assert "hunter2" not in (folder / "seen").read_text()
+
+
+def test_a_manifest_of_another_form_is_explained_by_lint(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("app.manifest", "app.manifest.template"):
+        (folder / name).write_text(manifest().replace("loader.entrypoint.uri", "loader.entrypoint"))
+    message = "error: manifest: expected a table, got a string (loader.entrypoint)\nhint: "
+    assert signed() == 1
+    assert capsys.readouterr().err == message + "casemate lint app.manifest explains it\n"
+    assert signed("-m", "app.manifest.template") == 1
+    assert capsys.readouterr().err == (
+        f"{message}render the template first, with gramine-manifest, and sign what it writes; "
+        "casemate lint app.manifest.template explains it\n"
+    )
+    assert not (folder / "app.sig").exists()
 
 
 @pytest.mark.parametrize("option", ["-p", "--passphrase", "--password"])
@@ -267,7 +283,7 @@ def test_an_installed_gramine_has_to_be_the_one_that_is_measured(
     assert sign(*options, "--gramine-version", "1.8", "--json", "--accept", "unknown-key") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["gramine_version"] == "1.8"
-    assert err == "Measured as Gramine 1.8 lays out enclaves.\n"
+    assert err == "Wrote app.manifest.sgx and app.sig.\nMeasured as Gramine 1.8 lays out enclaves.\n"
     assert f'uri = "file:{installed}/lib/gramine/libsysdb.so"' in (folder / "app.manifest.sgx").read_text()
 
 
