@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.commands import SuggestingGroup
 from casemate.cli.key_uri import generate_key, name_of_key, open_key, passphrase_options
 from casemate.errors import KeyUnfitError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from casemate.keys import RsaPublicKey
 
 
-@click.group("key")
+@click.group("key", cls=SuggestingGroup)
 def command() -> None:
     """Make the key that signs enclaves, or look at one.
 

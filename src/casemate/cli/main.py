@@ -8,6 +8,7 @@ import sys
 import click
 
 from casemate import __version__
+from casemate.cli.commands import SuggestingGroup
 from casemate.cli.terminal import printable
 
 #: Command name -> its line in the list of commands, in the order of a workload's life. Module
@@ -29,7 +30,7 @@ COMMANDS: dict[str, str] = {
 }
 
 
-class LazyCommands(click.Group):
+class LazyCommands(SuggestingGroup):
     """A group whose commands are modules of :mod:`casemate.cli`, imported when chosen."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,21 +46,6 @@ class LazyCommands(click.Group):
         module = importlib.import_module(f"casemate.cli.{cmd_name}")
         command: click.Command = module.command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that ``args`` begin with; of one that does not exist, the nearest is told."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], COMMANDS, n=1)
-            if not near:
-                raise
-            message = f"No such command '{args[0]}'. Did you mean '{near[0]}'?"
-            raise click.UsageError(message, ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any of them."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.commands import SuggestingGroup
+
 if TYPE_CHECKING:
     from casemate.builder.bundle import Bundle
     from casemate.cluster.objects import KubernetesObject
@@ -18,7 +20,7 @@ _BUNDLE = click.Path(exists=True, file_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(name="render")
+@click.group(name="render", cls=SuggestingGroup)
 def command() -> None:
     """Write the files by which a signed bundle is deployed."""
 

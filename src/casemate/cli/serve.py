@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.accepted_status import accept_status_option, accepted_statuses
+from casemate.cli.commands import SuggestingGroup
 from casemate.cli.listening import (
     announcement,
     listening_address,
@@ -37,7 +38,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _MAX_FILE_SIZE = 8 << 20
 
 
-class _Services(click.Group):
+class _Services(SuggestingGroup):
     """The services; all but the broker are modules of their own, imported when chosen."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,6 +6,8 @@ import importlib
 
 import click
 
+from casemate.cli.commands import SuggestingGroup
+
 #: Name -> its line in the list. Module ``casemate.cli.verify_NAME`` defines ``command``.
 _COMMANDS: dict[str, str] = {
     "quote": "Appraise the quote in FILE.",
@@ -15,7 +17,7 @@ _COMMANDS: dict[str, str] = {
 }
 
 
-class _Judgements(click.Group):
+class _Judgements(SuggestingGroup):
     """The commands; each is a module of its own, imported when chosen."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

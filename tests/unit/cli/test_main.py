@@ -52,6 +52,23 @@ def test_the_nearest_command_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("group", "wrong", "right"),
+    [
+        ("verify", "bunlde", "bundle"),
+        ("serve", "colateral", "collateral"),
+        ("render", "kubernets", "kubernetes"),
+        ("key", "generat", "generate"),
+    ],
+)
+def test_groups_tell_the_nearest_command_too(
+    capsys: pytest.CaptureFixture[str], group: str, wrong: str, right: str
+) -> None:
+    assert main.run([group, wrong]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"Error: No such command '{wrong}'. Did you mean '{right}'?"
+
+
+@pytest.mark.parametrize(
     ("error", "code", "shown"),
     [
         pytest.param(
