@@ -193,7 +193,7 @@ def test_a_quote_that_was_cut(refuse: Refuse, tmp_path: Path, size: int, got: st
     error, hint = refused.message.splitlines()
     assert error.startswith("error: quote format: expected what its format allows, got ")
     assert error.endswith(f"{got} (QVL 4.1.2.4.2)")
-    assert hint == "hint: Give the quote whole and as it was made, in binary."
+    assert hint == "hint: Is this a quote? Give it whole and as it was made, in binary."
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,10 @@ class _Tally:
             self._show("\r")
 
     def end(self) -> None:
-        """Show the last number."""
-        if self._shows:
+        """Show the last number; that there was nothing to judge, wherever standard error goes."""
+        if not self._judged:
+            click.echo("0 quotes", err=True)
+        elif self._shows:
             self._show("\n")
 
     def require_all(self) -> None:

@@ -327,8 +327,11 @@ _FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
 # What to do about the refusals that an honest operator meets.
 _REMEDIES = {
     EVIDENCE_CHECK: "This is no service of Casemate; name the port on which the workload itself listens.",
-    Requirement.ENCLAVE_NAMED.title: "Say which enclave is meant.",
-    Requirement.QUOTE_FORMAT.title: "Give the quote whole and as it was made, in binary.",
+    Requirement.ENCLAVE_NAMED.title: (
+        "Say which enclave is meant: --mrenclave, or --mrsigner with --isvprodid, or a --policy that names "
+        "one."
+    ),
+    Requirement.QUOTE_FORMAT.title: "Is this a quote? Give it whole and as it was made, in binary.",
     Requirement.PCK_CHAIN_ROOT.title: (
         "It comes from another platform than one whose root is trusted here; "
         "a simulated one is accepted only where its own root is named."

@@ -104,6 +104,11 @@ def test_a_line_has_exactly_the_members_of_a_result_in_their_order(
     )
 
 
+def test_a_batch_of_nothing_says_so(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(batch.write()) == 0
+    assert capsys.readouterr() == ("", "0 quotes\n")
+
+
 def test_collateral_may_be_one_file(batch: Batch, results: Results) -> None:
     (batch.folder / "collateral.json").write_bytes(WORLD.collateral.to_json())
     line = {"quote": batch.line["quote"], "collateral": str(batch.folder / "collateral.json"), "at": AT}
@@ -255,8 +260,6 @@ def test_the_last_line_needs_no_end(batch: Batch, results: Results) -> None:
     arguments = batch.write(batch.line, batch.line)
     batch.file.write_bytes(batch.file.read_bytes()[:-1])
     assert results(arguments) == [GOOD, GOOD]
-    batch.file.write_bytes(b"")
-    assert results(arguments) == []
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def test_naming_no_enclave_is_refused(files: list[str], capsys: pytest.CaptureFi
     assert capsys.readouterr().err == (
         "error: policy names an enclave: expected MRENCLAVE, or MRSIGNER with ISVPRODID, or MRTD, got neither"
         " (RFC 9334 section 8.5)\n"
-        "hint: Say which enclave is meant.\n"
+        "hint: Say which enclave is meant: --mrenclave, or --mrsigner with --isvprodid, or a --policy that "
+        "names one.\n"
     )
 
 
