@@ -159,7 +159,8 @@ def _unusable(path: Path, error: Exception) -> ServiceError:
     return ServiceError(
         "store",
         expected="an SQLite file that can be read and written",
-        got=str(error),
+        # Without the name of the file, which follows.
+        got=getattr(error, "strerror", None) or str(error),
         where=str(path),
         hint="look at the file, its folder and the free space, or restore the store from a backup",
     )

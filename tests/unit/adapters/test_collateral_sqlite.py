@@ -65,8 +65,9 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServiceError) as caught:
         open_sqlite_store(tmp_path / "absent/collateral.db")
-    assert str(caught.value).startswith(
-        "collateral store: expected an SQLite file that can be read and written, got [Errno 2]"
+    assert str(caught.value) == (
+        "collateral store: expected an SQLite file that can be read and written, got No such file "
+        f"or directory ({tmp_path}/absent/collateral.db)"
     )
 
 
