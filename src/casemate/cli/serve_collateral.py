@@ -331,7 +331,7 @@ def _export(options: CollateralOptions, store: CollateralStore, path: Path) -> N
     package = write_package(store, signer, utc_now())
     write_files({path: package})
     count = package.count(b"\n") - 1
-    click.echo(f"{path}: {count} documents, platforms and policies, {len(package)} bytes")
+    click.echo(f"{path}: {count} documents, platforms and policies together, {len(package):,} bytes")
 
 
 def _import(options: CollateralOptions, store: CollateralStore, path: Path) -> None:
