@@ -44,6 +44,16 @@ def test_the_guide_to_verifying_quotes(folder: Path) -> None:
     assert run_session(guide, folder) == 5
 
 
+def test_the_guide_makes_a_quote_to_begin_with(tmp_path: Path) -> None:
+    guide = GUIDE.read_text()
+    program = re.findall(r"^```python\n(.*?)^```", guide, flags=re.DOTALL | re.MULTILINE)
+    first = re.findall(r"^```console\n(.*?)^```", guide, flags=re.DOTALL | re.MULTILINE)[0]
+    (tmp_path / "begin.py").write_text(program[0])
+    session = f"```console\n$ python begin.py\n{first}```\n"
+    assert len(program) == 1
+    assert run_session(session, tmp_path) == 2
+
+
 def test_the_guide_names_every_member() -> None:
     from casemate.cli.verify_batch_judge import Line, Result
 
