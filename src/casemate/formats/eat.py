@@ -152,10 +152,37 @@ def _hash_of_key(public_key: bytes) -> bytes:
 
 
 def _hash_of_point(public_key: bytes) -> bytes:
-    """SHA-256 of the point itself (X9.62, uncompressed): the content of the bit string, unused bits aside."""
+    """SHA-256 of the point itself (X9.62, uncompressed), of a curve that the key names.
+
+    The point alone is not the key: on a curve whose parameters a certificate brings itself, with a generator
+    that was chosen for it, anybody knows a private key of any point (CVE-2020-0601).
+
+    Raises:
+        FormatError: Not a point of a named curve.
+    """
     parts = der.children(der.parse(public_key, where=_CERTIFICATE), where=_CERTIFICATE)
-    content = der.content_of(parts[-1], der.BIT_STRING, where=_CERTIFICATE) if len(parts) == 2 else b""
+    algorithm = der.children(parts[0], where=_CERTIFICATE) if len(parts) == 2 else ()
+    named = [part.tag for part in algorithm] == [der.OBJECT_IDENTIFIER] * 2
+    if not named or algorithm[0].encoded != _EC_PUBLIC_KEY:
+        raise FormatError(
+            "public key of the certificate",
+            expected="a point of a named curve (RFC 5480), which is all that this form binds",
+            got="another kind of key, or a curve with parameters of its own",
+        )
+    content = der.content_of(parts[1], der.BIT_STRING, where=_CERTIFICATE)
+    if not content.startswith(_UNCOMPRESSED):
+        raise FormatError(
+            "public key of the certificate",
+            expected="a point, uncompressed",
+            got=content[:2].hex() or "nothing",
+        )
     return hashlib.sha256(content[1:]).digest()
+
+
+#: id-ecPublicKey (RFC 5480, section 2.1.1).
+_EC_PUBLIC_KEY: Final = der.encode_oid("1.2.840.10045.2.1")
+#: No unused bits, and a point with both of its coordinates.
+_UNCOMPRESSED: Final = b"\x00\x04"
 
 
 #: Extensions that hold a bare quote: whose they are, and what of the key they bind.

@@ -267,6 +267,59 @@ def test_bare_quotes_bind_the_key_by_their_report_data(
         assert refusals(wrong) == ["enclave: report data"], name
 
 
+def with_public_key(certificate: bytes, public_key: bytes) -> bytes:
+    """The same certificate with another SubjectPublicKeyInfo; nothing looks at its own signature."""
+    content, *rest = (
+        part.encoded for part in der.children(der.parse(certificate, where="test"), where="test")
+    )
+    fields = [field.encoded for field in der.children(der.parse(content, where="test"), where="test")]
+    fields[6] = public_key
+    return der.encode(der.SEQUENCE, der.encode(der.SEQUENCE, *fields), *rest)
+
+
+def chosen_generator(generator: bytes) -> bytes:
+    """P-256 by its parameters (X9.62), with a generator of one's own: the private key of that point is 1."""
+    prime = 2**256 - 2**224 + 2**192 + 2**96 - 1
+    b = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    octets = [der.encode(der.OCTET_STRING, value.to_bytes(32, "big")) for value in (prime - 3, b)]
+    return der.encode(
+        der.SEQUENCE,
+        der.encode_integer(1),
+        der.encode(der.SEQUENCE, der.encode_oid("1.2.840.10045.1.1"), der.encode_integer(prime)),
+        der.encode(der.SEQUENCE, *octets),
+        der.encode(der.OCTET_STRING, generator),
+        der.encode_integer(order),
+        der.encode_integer(1),
+    )
+
+
+def test_a_point_is_no_key_without_a_curve_that_has_a_name(
+    platform: SimulatedPlatform, enclave: SimulatedEnclave
+) -> None:
+    key = KEYS["P-256"]
+    good = certificate_with({COSMIAN_OID: enclave.quote(bound(point(key)))}, key)
+    ec_key, bits = der.encode_oid("1.2.840.10045.2.1"), der.encode(der.BIT_STRING, b"\0", point(key))
+    stolen = {
+        "its own generator": der.encode(der.SEQUENCE, ec_key, chosen_generator(point(key))),
+        "no curve": der.encode(der.SEQUENCE, ec_key),
+        "another kind of key": der.encode(der.SEQUENCE, der.encode_oid("1.3.101.112")),
+    }
+    for name, algorithm in stolen.items():
+        public_key = der.encode(der.SEQUENCE, algorithm, bits)
+        result = appraised(platform, with_public_key(good, public_key))
+        assert refusals(result) == [EVIDENCE_CHECK], name
+        assert result.checks[0].got == (
+            "public key of the certificate: expected a point of a named curve (RFC 5480), which is all that "
+            "this form binds, got another kind of key, or a curve with parameters of its own"
+        )
+    algorithm = der.children(der.parse(spki(key), where="test"), where="test")[0].encoded
+    cut = der.encode(der.SEQUENCE, algorithm, der.encode(der.BIT_STRING, b"\1", point(key)))
+    result = appraised(platform, with_public_key(good, cut))
+    assert refusals(result) == [EVIDENCE_CHECK]
+    assert result.checks[0].got == ("public key of the certificate: expected a point, uncompressed, got 0104")
+
+
 def test_two_bare_quotes_are_refused(platform: SimulatedPlatform, enclave: SimulatedEnclave) -> None:
     key = KEYS["P-256"]
     both = {oid: enclave.quote(bound(of_key(key))) for oid, of_key in BARE.values()}
