@@ -322,7 +322,7 @@ def require_affirming(result: AttestationResult) -> None:
 
 #: Name of the first check of an RA-TLS certificate.
 EVIDENCE_CHECK = "certificate: evidence"
-_FETCH_AGAIN = "Fetch the collateral again; Intel's is valid for 30 days."
+_FETCH_AGAIN = "Fetch the collateral again; most of Intel's is valid for 30 days."
 
 # What to do about the refusals that an honest operator meets.
 _REMEDIES = {
@@ -336,9 +336,12 @@ _REMEDIES = {
         "It comes from another platform than one whose root is trusted here; "
         "a simulated one is accepted only where its own root is named."
     ),
+    Requirement.ROOT_CRL_EXPIRY.title: _FETCH_AGAIN,
     Requirement.PCK_CRL_EXPIRY.title: _FETCH_AGAIN,
     Requirement.TCB_INFO_EXPIRY.title: _FETCH_AGAIN,
     Requirement.QE_IDENTITY_EXPIRY.title: _FETCH_AGAIN,
+    Requirement.TCB_INFO_AGE.title: _FETCH_AGAIN,
+    Requirement.QE_IDENTITY_AGE.title: _FETCH_AGAIN,
     Requirement.FMSPC.title: "The collateral is that of another kind of platform.",
     Requirement.TCB_STATUS.title: "Update the platform, or name the status in the policy.",
     Requirement.ADVISORIES.title: (

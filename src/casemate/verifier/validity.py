@@ -88,7 +88,7 @@ class Validity:
                     window.age,
                     passed=oldest is None or at - window.begins <= oldest,
                     expected=None if oldest is None else f"at most {oldest}",
-                    got=str(at - window.begins),
+                    got=str(at - window.begins).partition(".")[0],
                 )
         return checks.records
 
