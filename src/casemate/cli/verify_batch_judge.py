@@ -68,10 +68,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
         given = tuple(path for path in paths if path is not None)
         if self.collateral is None and len(given) == len(_DOCUMENTS):
             return given
+        absent = [name for name, path in zip(_DOCUMENTS, paths, strict=True) if path is None]
         raise FormatError(
             "collateral",
             expected=f"the members {', '.join(_DOCUMENTS)}, or the member collateral",
-            got="both" if self.collateral is not None else f"{len(given)} of the four",
+            got="both" if self.collateral is not None else f"no {', no '.join(absent)}",
         )
 
 

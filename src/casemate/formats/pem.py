@@ -39,7 +39,7 @@ def parse_certificates(data: bytes, *, where: str) -> tuple[bytes, ...]:
             expected='PEM that ends with "-----END CERTIFICATE-----"',
             got=f"{len(data)} bytes that end otherwise" if data else "nothing",
             where=where,
-            hint="Nothing may follow the last certificate.",
+            hint="Nothing may follow the last certificate." if data else "There are no certificates.",
         )
     found = tuple(_decode(block) for block in blocks)
     if encode_certificates(found) != text:

@@ -52,4 +52,5 @@ def test_other_spellings_are_refused(data: bytes, expected: str, got: str) -> No
     with pytest.raises(FormatError) as refusal:
         parse_certificates(data, where="test")
     assert str(refusal.value) == f"certificate chain: expected {expected}, got {got} (test)"
-    assert refusal.value.hint == ("Nothing may follow the last certificate." if expected == END else None)
+    hint = "Nothing may follow the last certificate." if data else "There are no certificates."
+    assert refusal.value.hint == (hint if expected == END else None)
