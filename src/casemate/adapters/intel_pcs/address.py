@@ -40,7 +40,7 @@ class UpstreamAddress:
                 "URL of the upstream service",
                 expected="https://HOST, https://HOST:PORT or the same with a path",
                 got="something else",
-                hint="endorsements are public, but keys and platforms that are named in requests are not",
+                hint="begin it with https://: requests name keys and platforms, which are not public",
             )
         path = _API.sub("", parts.path.rstrip("/"))
         return cls(host=parts.hostname or "", port=parts.port or 443, path=path)
