@@ -236,7 +236,8 @@ def read_line(text: bytes) -> Line:
                 raise FormatError("line", expected=f"the member {nearly[0]}", got=name)
         return _LENIENTLY.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError("line", expected="a JSON object that names files", got=str(error)) from error
+        got = str(error) if text.strip() else "an empty line"
+        raise FormatError("line", expected="a JSON object that names files", got=got) from error
 
 
 def _require_each_once(text: bytes) -> None:

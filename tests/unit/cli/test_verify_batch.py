@@ -197,7 +197,7 @@ READABLE = "a file that can be read"
 @pytest.mark.parametrize(
     ("change", "expected", "found"),
     [
-        ("", OBJECT, "Input data was truncated"),
+        ("", OBJECT, "an empty line"),
         ("{", OBJECT, "Input data was truncated"),
         ('{"quote":"a","quote":"b"}', "each member once", "one that comes twice"),
         ('{"quote":"a","\\u0071uote":"b"}', "each member once", "one that comes twice"),
