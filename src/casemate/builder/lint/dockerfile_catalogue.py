@@ -17,7 +17,8 @@ DOCKERFILE_RULES: Final[tuple[Rule, ...]] = (
         "docker-unpinned-base",
         WARNING,
         "A tag names another image tomorrow: the enclave then measures otherwise, or trusts what nobody saw.",
-        "Name the image by digest: FROM python:3.11-slim-bookworm@sha256:…",
+        "Name the image by digest, as in FROM python:3.11-slim-bookworm@sha256:…; docker buildx imagetools "
+        "inspect IMAGE tells it, and so does skopeo inspect docker://IMAGE.",
     ),
     rule(
         "docker-secret-arg",
@@ -54,7 +55,7 @@ DOCKERFILE_RULES: Final[tuple[Rule, ...]] = (
         WARNING,
         "A shell stands between the container and the program: it does not pass on SIGTERM, and inside "
         "an enclave it costs a second one.",
-        'Use the JSON form: ENTRYPOINT ["/path/program", "argument"]',
+        'Use the JSON form, as in ENTRYPOINT ["/path/program", "argument"].',
     ),
     rule(
         "docker-add-url",

@@ -27,6 +27,8 @@ _GIT: Final = re.compile(r"(?:git@|git://|ssh://|(?:https?://[^#]+\.git(?:[#?/].
 _COMMIT: Final = re.compile(r".*#[0-9a-f]{40}(?::.*)?")
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"})
 _ROOT: Final = re.compile(r"(?:root|0+)(?::.*)?")
+#: A word that means itself to any shell; an assignment before a command does not.
+_PLAIN: Final = re.compile(r"[\w./:@%+,-]+|--?[\w./:@%+,=-]+")
 _PRIVATE: Final = re.compile(
     r"(?:.*/)?(?:id_(?:rsa|dsa|ecdsa|ed25519)|\.npmrc|\.netrc|\.pypirc|\.git-credentials|\.env(?:\..*)?|[^/]*\.key"
     r"|[^/]*key\.pem|[^/]*\.p12|[^/]*\.pfx|\.aws|\.ssh|credentials)"
@@ -50,13 +52,14 @@ class _Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mark:
-    """A finding whose place is an offset."""
+    """A finding whose place is an offset; without a mend of its own it has that of its rule."""
 
     rule: str
     offset: int
     subject: str
     expected: str
     found: str
+    mend: str | None = None
 
 
 def lint_dockerfile(data: bytes, where: str, *, least: Severity = Severity.NOTE) -> tuple[Finding, ...]:
@@ -92,7 +95,7 @@ def lint_dockerfile(data: bytes, where: str, *, least: Severity = Severity.NOTE)
             subject=mark.subject,
             expected=mark.expected,
             found=mark.found,
-            mend=BY_ID[mark.rule].mend,
+            mend=mark.mend or BY_ID[mark.rule].mend,
         )
         for mark in _marks(text)
         if BY_ID[mark.rule].severity.rank >= least.rank
@@ -327,7 +330,18 @@ def _shell(instruction: Instruction, stage: _Stage) -> Iterator[_Mark]:
             subject=instruction.name,
             expected="a program in the JSON form",
             found=found,
+            mend=f"Use the JSON form: {_json_form(instruction)}",
         )
+
+
+def _json_form(instruction: Instruction) -> str:
+    """The command in the JSON form, where it needs no shell; an example of that form where it may."""
+    words = [word.text for word in instruction.words] if instruction.json is None else []
+    plain = words and all(_PLAIN.fullmatch(word) and not has_secret(word) for word in words)
+    if not plain or sum(map(len, words)) > _SHOWN or basename(words[0]) in _SHELLS:
+        words = ["/path/program", "argument"]
+    quoted = ", ".join(f'"{word}"' for word in words)
+    return f"{instruction.name} [{quoted}]"
 
 
 def _inline_secrets(instruction: Instruction) -> Iterator[_Mark]:

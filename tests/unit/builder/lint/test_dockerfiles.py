@@ -249,3 +249,30 @@ def test_other_bytes_and_large_files_are_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FormatError) as refused:
         lint_dockerfile(b"FROM", "Dockerfile")
     assert str(refused.value) == "Dockerfile: expected at most 3 bytes, got 4 bytes (Dockerfile)"
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        (
+            "CMD flask run --host=0.0.0.0 --port 8080",
+            'CMD ["flask", "run", "--host=0.0.0.0", "--port", "8080"]',
+        ),
+        ("CMD flask run --port $PORT", 'CMD ["/path/program", "argument"]'),
+        ("CMD A=1 flask run", 'CMD ["/path/program", "argument"]'),
+        ("CMD a && b", 'CMD ["/path/program", "argument"]'),
+        ('CMD ["/bin/sh", "-c", "a"]', 'CMD ["/path/program", "argument"]'),
+        ("ENTRYPOINT /app/run", 'ENTRYPOINT ["/app/run"]'),
+    ],
+)
+def test_the_json_form_is_written_down(line: str, form: str) -> None:
+    (finding,) = lint_dockerfile(f"FROM {BASE}\n{line}\nUSER 1000\n".encode(), "Dockerfile")
+    assert (finding.rule, finding.mend) == ("docker-shell-entrypoint", f"Use the JSON form: {form}")
+
+
+def test_how_to_find_a_digest_is_told() -> None:
+    (finding,) = lint_dockerfile(b"FROM python:3.11\nUSER 1000\n", "Dockerfile")
+    assert finding.mend == (
+        "Name the image by digest, as in FROM python:3.11-slim-bookworm@sha256:…; docker buildx imagetools "
+        "inspect IMAGE tells it, and so does skopeo inspect docker://IMAGE."
+    )
