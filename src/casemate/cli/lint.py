@@ -250,7 +250,7 @@ def _show_findings(findings: Sequence[Finding]) -> None:
             str(part) for part in (finding.file, finding.line, finding.column) if part is not None
         )
         severity = paint(finding.severity.value, _STYLES[finding.severity.value])
-        click.echo(f"{printable(place)} {finding.rule} {severity} {printable(finding.message)}")
+        click.echo(f"{printable(place)}: {severity}[{finding.rule}]: {printable(finding.message)}")
         fixable = " (--fix does it)" if finding.fixable else ""
         click.echo(f"    {printable(finding.mend)}{fixable}")
 

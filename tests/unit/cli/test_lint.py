@@ -42,10 +42,10 @@ def test_findings_are_told_with_place_and_mend(manifest: Path, capsys: pytest.Ca
     code, out, err = lint(capsys, "x.manifest", "--select", "debug-enclave,removed-key")
     assert code == 1
     assert out == (
-        "x.manifest:3:5 removed-key error sgx.thread_num: expected a key that Gramine knows,"
+        "x.manifest:3:5: error[removed-key]: sgx.thread_num: expected a key that Gramine knows,"
         " got one of versions before Gramine 1.6\n"
         "    rename it to sgx.max_threads (--fix does it)\n"
-        "x.manifest:4:13 debug-enclave error sgx.debug: expected false, got true\n"
+        "x.manifest:4:13: error[debug-enclave]: sgx.debug: expected false, got true\n"
         "    sgx.debug = false\n"
     )
     assert (
@@ -146,7 +146,7 @@ def test_standard_input_is_read(
     code, out, _ = lint(capsys, "-", "--select", "debug-enclave")
     assert (code, out.splitlines()[0]) == (
         1,
-        "-:4:13 debug-enclave error sgx.debug: expected false, got true",
+        "-:4:13: error[debug-enclave]: sgx.debug: expected false, got true",
     )
     assert lint(capsys, "-", "--fix")[0] == 2
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
-from casemate.builder.lint.form_rules import shown
+from casemate.builder.lint.form_rules import as_file_uri, shown
 from casemate.builder.lint.problem import Problem
 from casemate.builder.lint.settings import Mount, Settings, folders_over, host_path
 from casemate.builder.lint.tree import UNKNOWN
@@ -25,6 +25,8 @@ _LIVE: Final = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _PRIVATE_KEY: Final = re.compile(
     r"file:(?:.*/)?(?:[^/]*\.key|[^/]*private[^/]*\.pem|[^/]*key\.pem|id_[a-z0-9]+)"
 )
+#: Type of a mount -> how what it shows may begin (Gramine 1.9, libos/src/fs/chroot and shm).
+_SCHEMES: Final = {"chroot": ("file:", "dev:"), "encrypted": ("file:",), "untrusted_shm": ("dev:",)}
 _KERNEL: Final = re.compile(r"file:/(?:proc|sys|dev)(?:/.*)?")
 _RULE_OF_KEY: Final = {"_sgx_mrenclave": "sealed-to-mrenclave", "_sgx_mrsigner": "sealed-to-mrsigner"}
 
@@ -41,7 +43,11 @@ def file_problems(settings: Settings) -> Iterator[Problem]:
     start = settings.text("fs", "start_dir")
     if start is not None and not start.startswith("/"):
         yield Problem(
-            rule="wrong-value", path=("fs", "start_dir"), expected="an absolute path", found=shown(start)
+            rule="wrong-value",
+            path=("fs", "start_dir"),
+            expected="an absolute path",
+            found=shown(start),
+            mend="Begin the path with a slash.",
         )
     program = settings.text("libos", "entrypoint")
     if program is not None and re.match(r"[a-z]+:", program):
@@ -64,7 +70,8 @@ def _allowed(settings: Settings) -> Iterator[Problem]:
         place = host_path(uri)
         known = UNKNOWN not in uri
         if known and _is_code(place):
-            yield Problem(rule="allowed-code", path=path, expected="data only", found=shown(uri))
+            expected = "nothing that is code or configuration"
+            yield Problem(rule="allowed-code", path=path, expected=expected, found=shown(uri))
         elif trusted.holds(place, folder=uri.endswith("/")):
             yield Problem(
                 rule="allowed-over-trusted", path=path, expected="no trusted file in it", found=shown(uri)
@@ -112,6 +119,7 @@ def _contents(settings: Settings) -> Iterator[Problem]:
 def _mount(mount: Mount, settings: Settings) -> Iterator[Problem]:
     entry = _entry(settings, mount)
     yield from _required(mount, entry)
+    yield from _source(mount)
     if mount.kind == "untrusted_shm":
         found = "memory that the host shares"
         yield Problem(rule="untrusted-mount", path=mount.path, expected="no such mount", found=found)
@@ -129,6 +137,21 @@ def _mount(mount: Mount, settings: Settings) -> Iterator[Problem]:
         yield Problem(
             rule="encrypted-rollback", path=mount.path, expected="freshness from elsewhere", found=found
         )
+
+
+def _source(mount: Mount) -> Iterator[Problem]:
+    """What a mount shows has to be of a kind that its type can show; a tmpfs shows nothing of the host's."""
+    schemes = _SCHEMES.get(mount.kind, ())
+    if not schemes or mount.uri is None or mount.uri.startswith(schemes):
+        return
+    is_path = mount.uri.startswith(("/", "."))
+    yield Problem(
+        rule="mount-uri",
+        path=(*mount.path, "uri"),
+        expected=" or ".join(f'"{scheme}…"' for scheme in schemes),
+        found=shown(mount.uri),
+        mend=f"Write {as_file_uri(mount.uri)}." if is_path and "file:" in schemes else None,
+    )
 
 
 def _entry(settings: Settings, mount: Mount) -> dict[str, object]:

@@ -21,6 +21,7 @@ from casemate.builder.lint.schema import (
     is_known,
     is_later,
 )
+from casemate.builder.lint.secrets import has_secret
 from casemate.builder.lint.tree import UNKNOWN, UNKNOWN_VALUE, Other, Path
 from casemate.builder.nearest import nearest
 from casemate.errors import FormatError
@@ -29,6 +30,7 @@ from casemate.formats.trusted_files_text import all_hashed
 
 _HEX_SIZE: Final = re.compile(r"0[xX]([0-9A-Fa-f]{1,13})")
 _LOWER_SIZE: Final = re.compile(r"([0-9]{1,15})([kmg])")
+_SPOKEN_SIZE: Final = re.compile(r"([0-9]{1,15}) ?([kmg])(?:i?b)?", re.IGNORECASE)
 _UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 _SHOWN_TEXT: Final = 60
 _MANIFEST_TYPES: Final = (str, bool, int, dict, list)
@@ -117,7 +119,9 @@ def _table(table: Mapping[str, Any], path: Path, pattern: str, version: str) -> 
 def _removed(path: Path, place: str, table: Mapping[str, Any]) -> Problem:
     removed = REMOVED[place]
     since = f"Gramine {removed.until}" if removed.until else "versions before Gramine 1.6"
-    name = removed.renamed
+    name, mend = removed.renamed, removed.mend
+    if name is not None and _is_there(table, name):
+        mend = f"remove it; {place.rpartition('.')[0]}.{name} is there already"
     free = name is not None and name.partition(".")[0] not in table
     value = table[str(path[-1])] if free else None
     if removed.values and isinstance(value, bool):
@@ -127,11 +131,20 @@ def _removed(path: Path, place: str, table: Mapping[str, Any]) -> Problem:
         path=path,
         expected="a key that Gramine knows",
         found=f"one of {since}",
-        mend=removed.mend,
+        mend=mend,
         at_key=True,
         key=name if free and (value is None or isinstance(value, str) or not removed.values) else None,
         value=value if free and removed.values and isinstance(value, str) else None,
     )
+
+
+def _is_there(table: Any, name: str) -> bool:
+    """Whether ``table`` has the key of this dotted name."""
+    for step in name.split("."):
+        if not isinstance(table, Mapping) or step not in table:
+            return False
+        table = table[step]
+    return True
 
 
 def _unknown_key(path: Path, place: str) -> Problem:
@@ -228,9 +241,17 @@ def _wrong_type(path: Path, kind: Kind, value: Any) -> Problem:
         path=path,
         expected=_WORDS[kind],
         found=_type(value),
-        mend=replacement,
+        mend=f"Write {replacement or _array_of(kind, value) or _WORDS[kind]}.",
         value=replacement,
     )
+
+
+def _array_of(kind: Kind, value: Any) -> str | None:
+    """The one item that stands where an array has to, as an array; nothing that may be a secret."""
+    if kind is not Kind.TEXTS or not isinstance(value, str) or isinstance(value, Other):
+        return None
+    plain = len(value) <= _SHOWN_TEXT and re.fullmatch(r"[\w./:+-]+", value) is not None
+    return f'["{value}"]' if plain and not has_secret(value) else None
 
 
 def _type(value: object) -> str:
@@ -249,7 +270,10 @@ def _items(path: Path, place: str, kind: Kind, items: list[Any], version: str) -
     for number, item in enumerate(items):
         inner = (*path, number)
         if not fits(item, wanted):
-            yield Problem(rule="wrong-type", path=inner, expected=_WORDS[wanted], found=_type(item))
+            mend = f"Write {_WORDS[wanted]}."
+            yield Problem(
+                rule="wrong-type", path=inner, expected=_WORDS[wanted], found=_type(item), mend=mend
+            )
         elif isinstance(item, dict):
             yield from _table(item, inner, f"{place}[]", version)
             for name in REQUIRED_IN_ITEMS.get(place, ()):
@@ -293,24 +317,41 @@ def _all_well(items: list[Any]) -> bool:
 def _trusted_entry(path: Path, item: object, uri: object, digest: object) -> Problem | None:
     if not isinstance(item, str | dict) or isinstance(item, Other):
         expected = '"file:…" or { uri = "file:…", sha256 = "…" }'
-        return Problem(rule="wrong-type", path=path, expected=expected, found=_type(item))
+        mend = f"Write {expected}."
+        return Problem(rule="wrong-type", path=path, expected=expected, found=_type(item), mend=mend)
     if isinstance(item, dict) and not {"uri"} <= item.keys() <= {"uri", "sha256"}:
         more = sorted(shown(name) for name in item.keys() - {"uri", "sha256"} if UNKNOWN not in name)
         found = f"also {', '.join(more)}" if more else "no uri"
-        return Problem(rule="trusted-uri", path=path, expected="uri and perhaps sha256", found=found)
+        mend = 'Write { uri = "file:PATH", sha256 = "…" }, or without sha256.'
+        return Problem(
+            rule="trusted-uri", path=path, expected="uri and perhaps sha256", found=found, mend=mend
+        )
     is_uri = isinstance(uri, str) and not isinstance(uri, Other) and uri.startswith(("file:", UNKNOWN))
     if not is_uri or uri == "file:":
-        return Problem(rule="trusted-uri", path=path, expected="file:PATH", found=shown(uri))
+        mend = f"Write {as_file_uri(uri)}."
+        return Problem(rule="trusted-uri", path=path, expected="file:PATH", found=shown(uri), mend=mend)
     return None if digest is None or is_open(digest) else _digest(path, str(uri), digest)
 
 
 def _digest(path: Path, uri: str, digest: object) -> Problem | None:
     if not (isinstance(digest, str) and re.fullmatch("[0-9a-fA-F]{64}", digest)):
         inner = (*path, "sha256")
-        return Problem(rule="wrong-value", path=inner, expected="64 hexadecimal digits", found=shown(digest))
+        mend = "Write the SHA-256 of the file, as sha256sum prints it; or nothing: signing fills it in."
+        return Problem(
+            rule="wrong-value", path=inner, expected="64 hexadecimal digits", found=shown(digest), mend=mend
+        )
     if uri.endswith("/"):
-        return Problem(rule="trusted-uri", path=path, expected="no digest of a folder", found=shown(uri))
+        mend = "Remove sha256; signing finds the files in the folder."
+        return Problem(
+            rule="trusted-uri", path=path, expected="no digest of a folder", found=shown(uri), mend=mend
+        )
     return None
+
+
+def as_file_uri(uri: object) -> str:
+    """What was probably meant by something that is no ``file:`` URI, as TOML."""
+    plain = isinstance(uri, str) and not isinstance(uri, Other) and re.fullmatch(r"[\w./+-]+", uri)
+    return f'"file:{uri}"' if plain and len(str(uri)) <= _SHOWN_TEXT else '"file:PATH"'
 
 
 def _content(path: Path, place: str, key: Key, value: Any) -> Iterator[Problem]:
@@ -321,10 +362,11 @@ def _content(path: Path, place: str, key: Key, value: Any) -> Iterator[Problem]:
     elif key.choices and value not in key.choices:
         words = " or ".join(f'"{word}"' for word in key.choices)
         near = nearest(str(value)[:100].lower(), key.choices)
-        mend = f'"{near}"' if near else None
+        mend = f'Did you mean "{near}"?' if near else f"Write {words}."
         yield Problem(rule="wrong-value", path=path, expected=words, found=shown(value), mend=mend)
     elif key.kind is Kind.INT and not key.low <= value <= key.high:
-        yield Problem(rule="wrong-value", path=path, expected=_range(key), found=shown(value))
+        mend = f"Write a number: {_range(key)}."
+        yield Problem(rule="wrong-value", path=path, expected=_range(key), found=shown(value), mend=mend)
     elif key.kind is Kind.HEX:
         yield from _hex(path, place, key.high, value)
 
@@ -340,7 +382,9 @@ def _hex(path: Path, place: str, digits: int, value: str) -> Iterator[Problem]:
         expected = f"{'0x and ' if is_mask else ''}{digits} hexadecimal digits"
         secret = place.startswith("fs.insecure__keys")
         found = f"{len(value)} characters" if secret else shown(value)
-        yield Problem(rule="wrong-value", path=path, expected=expected, found=found)
+        yield Problem(
+            rule="wrong-value", path=path, expected=expected, found=found, mend=f"Write {expected}."
+        )
 
 
 def _variable(path: Path, value: Any) -> Iterator[Problem]:
@@ -377,7 +421,11 @@ def _variable(path: Path, value: Any) -> Iterator[Problem]:
             )
     if "value" in value and not fits(value["value"], Kind.TEXT):
         yield Problem(
-            rule="wrong-type", path=(*path, "value"), expected="a string", found=_type(value["value"])
+            rule="wrong-type",
+            path=(*path, "value"),
+            expected="a string",
+            found=_type(value["value"]),
+            mend="Write a string.",
         )
 
 
@@ -385,13 +433,13 @@ def _size(path: Path, place: str, value: str) -> Iterator[Problem]:
     try:
         size = parse_size(value, where=place)
     except FormatError:
-        right = _right_size(value)
+        right, meant = _right_size(value), _meant_size(value)
         yield Problem(
             rule="size-syntax",
             path=path,
             expected="decimal digits and K, M, G or nothing",
             found=shown(value),
-            mend=f'"{right}"' if right else None,
+            mend=f'Write "{right or meant}".' if right or meant else None,
             value=f'"{right}"' if right else None,
         )
         return
@@ -414,6 +462,12 @@ def _right_size(value: str) -> str | None:
         return value.upper()
     hexadecimal = _HEX_SIZE.fullmatch(value)
     return None if hexadecimal is None else _written_size(int(hexadecimal[1], 16))
+
+
+def _meant_size(value: str) -> str | None:
+    """What ``value`` says to a person, but to neither reader."""
+    found = _SPOKEN_SIZE.fullmatch(value)
+    return None if found is None else f"{found[1]}{found[2].upper()}"
 
 
 def _written_size(size: int) -> str:

@@ -86,14 +86,14 @@ _FORM: Final = (
         "wrong-type",
         ERROR,
         "Gramine refuses a value of another type.",
-        'Write true, 1 or "text" as the key wants it.',
+        "Write a value of the type that is expected.",
         fixes=True,
     ),
     rule(
         "wrong-value",
         ERROR,
         "Gramine refuses the value, or the hardware does.",
-        "Use one that is allowed.",
+        "Write one that is expected.",
     ),
     rule(
         "size-syntax",
@@ -122,11 +122,18 @@ _FORM: Final = (
         "Begin the path with a slash; customise the root itself with fs.root.",
     ),
     rule(
+        "mount-uri",
+        ERROR,
+        "Gramine does not start with a mount that shows neither a file nor a device: a chroot takes file: "
+        "and dev:, an encrypted mount file:, untrusted_shm dev:.",
+        'Write "file:PATH", or "dev:PATH" for a device.',
+    ),
+    rule(
         "trusted-uri",
         ERROR,
         'Only files can be hashed: a trusted file is "file:PATH", a folder ends in a slash and has no '
         "digest.",
-        "Write it so.",
+        'Write "file:PATH", or "file:FOLDER/" without a digest.',
     ),
     rule(
         "source-not-trusted",

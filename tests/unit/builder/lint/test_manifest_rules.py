@@ -264,6 +264,24 @@ CASES = [
         'fs.mounts[0].path: expected a path below the root, got "/"',
     ),
     (
+        "mount-uri",
+        'fs.mounts == [{ path = "/app", uri = "/opt/app" }]',
+        37,
+        'fs.mounts[0].uri: expected "file:…" or "dev:…", got "/opt/app"',
+    ),
+    (
+        "mount-uri",
+        'fs.mounts == [{ type = "encrypted", path = "/app", uri = "dev:/dev/x" }]',
+        57,
+        'fs.mounts[0].uri: expected "file:…", got "dev:/dev/x"',
+    ),
+    (
+        "mount-uri",
+        'fs.mounts == [{ type = "untrusted_shm", path = "/app", uri = "file:/dev/shm" }]',
+        61,
+        'fs.mounts[0].uri: expected "dev:…", got "file:/dev/shm"',
+    ),
+    (
         "trusted-uri",
         'sgx.trusted_files == ["/lib/x"]',
         22,
@@ -335,13 +353,13 @@ CASES = [
         "allowed-code",
         'sgx.allowed_files = ["file:/etc/ssl/certs/"]',
         22,
-        'sgx.allowed_files[0]: expected data only, got "file:/etc/ssl/certs/"',
+        'sgx.allowed_files[0]: expected nothing that is code or configuration, got "file:/etc/ssl/certs/"',
     ),
     (
         "allowed-code",
         'sgx.allowed_files = ["file:plugins/x.py"]',
         22,
-        'sgx.allowed_files[0]: expected data only, got "file:plugins/x.py"',
+        'sgx.allowed_files[0]: expected nothing that is code or configuration, got "file:plugins/x.py"',
     ),
     (
         "allowed-over-trusted",
@@ -689,3 +707,44 @@ def test_manifests_of_gramines_own_signer_have_the_form_that_gramine_reads(path:
         "allowed-code",
     }
     assert not [one for one in lint_manifest(path.read_bytes(), path.name) if one.rule in form]
+
+
+@pytest.mark.parametrize(
+    ("line", "mend"),
+    [
+        ('loader.log_level == "Debugg"', 'Did you mean "debug"?'),
+        ('sgx.remote_attestation == "dcapp"', 'Did you mean "dcap"?'),
+        ('sgx.remote_attestation == "x"', 'Write "none" or "dcap".'),
+        ('sgx.max_threads == "16"', "Write 16."),
+        ('sgx.max_threads == "many"', "Write an integer."),
+        ("sgx.isvsvn == 65536", "Write a number: 0 to 65535."),
+        ('loader.argv == "python3"', 'Write ["python3"].'),
+        ('loader.argv == "--token=b7nq0d3kb7nq0d3kb7nq0d3k"', "Write an array of strings."),
+        ("loader.argv == [1]", "Write a string."),
+        ('sgx.enclave_size == "8MB"', 'Write "8M".'),
+        ('sgx.enclave_size == "1 GiB"', 'Write "1G".'),
+        ('sgx.enclave_size == "1g"', 'Write "1G".'),
+        ('sgx.enclave_size == "much"', 'Write "512M" or "4G".'),
+        ("sgx.thread_num = 8", "remove it; sgx.max_threads is there already"),
+        ('sgx.trusted_files == ["/usr/bin/python3"]', 'Write "file:/usr/bin/python3".'),
+        ('sgx.trusted_files == ["https://host/x"]', 'Write "file:PATH".'),
+        ("sgx.trusted_files == [1]", 'Write "file:…" or { uri = "file:…", sha256 = "…" }.'),
+        ('fs.mounts == [{ path = "/app", uri = "/opt/app" }]', 'Write "file:/opt/app".'),
+        (
+            'fs.mounts == [{ path = "/app", uri = "pipe:1" }]',
+            'Write "file:PATH", or "dev:PATH" for a device.',
+        ),
+        ('fs.start_dir = "app"', "Begin the path with a slash."),
+    ],
+)
+def test_a_mend_is_what_to_write(line: str, mend: str) -> None:
+    key = line.partition(" ")[0]
+    text = without(key) + line.replace("==", "=") + "\n" if "==" in line else GOOD + line + "\n"
+    assert mend in [finding.mend for finding in found(text)]
+
+
+@pytest.mark.parametrize("kind", ["chroot", "encrypted", "tmpfs", "untrusted_shm"])
+def test_a_mount_may_show_what_gramine_takes(kind: str) -> None:
+    uri = "dev:/dev/x" if kind == "untrusted_shm" else "file:/enclave/usr/"
+    mount = f'fs.mounts = [{{ type = "{kind}", path = "/x", uri = "{uri}" }}]\n'
+    assert "mount-uri" not in {finding.rule for finding in found(without("fs.mounts") + mount)}
