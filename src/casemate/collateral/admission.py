@@ -18,6 +18,9 @@ from casemate.collateral.names import (
 from casemate.collateral.store import CollateralStore, Entry, Platform
 from casemate.collateral.upstream import Answer
 from casemate.errors import RefusedError
+from casemate.formats.certificates import Certificate
+from casemate.formats.pem import parse_certificates
+from casemate.formats.sgx.pck import PckExtension
 from casemate.verifier.roots import TrustRoots
 from casemate.verifier.vouching import (
     Trust,
@@ -120,3 +123,29 @@ def admit_platform(platform: Platform, trust: Trust) -> Platform:
                 got=f"{found}, TCB {tcbm}",
             )
     return platform
+
+
+def require_same_platform(before: Platform, after: Platform) -> None:
+    """Certificates that somebody has asked for in the name of a platform that is known are that platform's.
+
+    The name of a quoting enclave is in no certificate; the PPID is.
+
+    Raises:
+        RefusedError: They are those of another.
+    """
+    own, found = _ppid(before), _ppid(after)
+    if own != found:
+        raise RefusedError(
+            "PCK certificates",
+            expected=f"those of the platform with PPID {own.hex()[:8]}…, which is known by this name",
+            got=f"those of PPID {found.hex()[:8]}…",
+            where=before.id.qe_id[:32],
+            hint="see what encrypted PPID was sent; an administrator may say whose name it is: PUT"
+            " platformcollateral",
+        )
+
+
+def _ppid(platform: Platform) -> bytes:
+    """Of a platform that was admitted."""
+    (certificate,) = parse_certificates(platform.certificates[0].pem, where="PCK certificate")
+    return PckExtension.parse(Certificate.parse(certificate).sgx_extension or b"").ppid

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from casemate.collateral.admission import admit_platform, trust_of
+from casemate.collateral.admission import admit_platform, require_same_platform, trust_of
 from casemate.collateral.documents import Documents, Flights, Mode, Surroundings, refusal_of
 from casemate.collateral.names import (
     CertificateAuthority,
@@ -90,22 +90,29 @@ class Platforms:
     def _at_new_tcb(self, platform: Platform, query: PckQuery) -> Platform:
         """The platform after an update of its own: Intel may have certificates that it had not before."""
         if _is_chosen_upstream(platform):
-            return self.fetch(query)
+            return self.fetch(query, known=platform)
         if self._around.clock() - platform.fetched_at < _RECENT:
             return platform
         known = replace(
             query,
-            encrypted_ppid=query.encrypted_ppid or platform.encrypted_ppid,
-            manifest=query.manifest or platform.manifest,
+            # Its own first: anybody may ask, and send somebody else's.
+            encrypted_ppid=platform.encrypted_ppid or query.encrypted_ppid,
+            manifest=platform.manifest or query.manifest,
         )
         try:
-            return self.fetch(known)
+            return self.fetch(known, known=platform)
         except CollateralRefusedError as error:
             _log.warning("platform %s: certificates not renewed: %s", _short(query.id), error)
             return platform
 
-    def fetch(self, query: PckQuery, *, insist: bool = False) -> Platform:
+    def fetch(self, query: PckQuery, *, insist: bool = False, known: Platform | None = None) -> Platform:
         """Ask the upstream service for a platform's certificates, vouch, keep.
+
+        Args:
+            query: Whose.
+            insist: Ask even if they were not there a moment ago.
+            known: The platform that has this name, where they have to be its own; ``None`` where whoever asks
+                may say whose name it is.
 
         Raises:
             CollateralRefusedError: They were not given, or are not vouched for.
@@ -119,7 +126,9 @@ class Platforms:
                 hint="the platform could not read it: register its manifest instead (POST platforms)",
             )
         try:
-            return self._flights.join(query, lambda: self._fetch(query, insist=insist))
+            return self._flights.join(
+                (query, known is None), lambda: self._fetch(query, known, insist=insist)
+            )
         except UpstreamError as error:
             refusal = refusal_of(error)
             if error.problem is UpstreamProblem.REJECTED and not (query.encrypted_ppid or query.manifest):
@@ -186,7 +195,7 @@ class Platforms:
                 retry_after=failed[0].retry_after,
             )
 
-    def _fetch(self, query: PckQuery, *, insist: bool) -> Platform:
+    def _fetch(self, query: PckQuery, known: Platform | None, *, insist: bool) -> Platform:
         around = self._around
         if around.asking is None:
             raise CollateralRefusedError(
@@ -208,6 +217,8 @@ class Platforms:
         now = around.clock()
         fetched = _platform(query, answer, around.store.platform(query.id), now)
         platform = admit_platform(fetched, trust_of(around.store, around.roots, now))
+        if known is not None:
+            require_same_platform(known, platform)
         around.store.put_platform(platform)
         around.changed()
         return platform

@@ -18,6 +18,7 @@ from casemate.collateral.app import AppLimits
 from casemate.collateral.documents import CacheRules, Mode
 from casemate.collateral.names import DocumentName, EnclaveRole, IdentityName, TcbInfoName, Tee, Update
 from casemate.collateral.upstream import Answer, Upstream
+from casemate.simulator.pki import PckAuthority
 
 SGX, TDX = "/sgx/certification/v4", "/tdx/certification/v4"
 
@@ -377,6 +378,36 @@ def test_an_updated_platform_gets_the_certificate_that_is_new(
     intel.maker.platforms[0] = platform
     clock.advance(hours=2)
     assert service.client.get(path, **query).headers["SGX-TCBm"] == own.upper()
+
+
+@pytest.mark.parametrize("told", ["its encrypted PPID", ""])
+def test_whoever_knows_the_name_of_a_platform_cannot_put_another_in_its_place(
+    service: Service, intel: FakeIntel, platform: KnownPlatform, clock: Clock, told: str
+) -> None:
+    """Anybody may ask for certificates, and the name of a quoting enclave is in no certificate."""
+    path, query = everything(intel, platform)[-1]
+    own = service.client.get(path, **query)
+    assert own.status == 200
+    (before,) = service.store.platforms()
+    if not told:
+        # As an administrator may have delivered it.
+        before = replace(before, encrypted_ppid="")
+        service.store.put_platform(before)
+    authorities = platform.simulated.authorities
+    pck = authorities.issue_pck(
+        clock.now, PckAuthority.PLATFORM, replace(platform.extension, ppid=bytes(16)).to_der()
+    )
+    known = intel.maker.add(platform.simulated)
+    intel.maker.platforms[-1] = replace(
+        known, levels={platform.cpu_svn + platform.pce_svn: pck}, qe_id=bytes(16).hex()
+    )
+    clock.advance(hours=2)
+    others = query | {"encrypted_ppid": known.encrypted_ppid, "cpusvn": f"ff{platform.cpu_svn[2:]}"}
+    service.client.get(path, **others)
+    (after,) = service.store.platforms()
+    assert after.certificates == before.certificates
+    assert after.encrypted_ppid == before.encrypted_ppid
+    assert service.client.get(path, **query).body == own.body
 
 
 def test_a_certificate_past_its_end_is_not_given_out(
