@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from casemate.cli.second_opinion import SECOND_OPINION
+
 if TYPE_CHECKING:
     from casemate.verifier.result import AttestationResult
 
@@ -31,7 +33,7 @@ class Outcome(Protocol):
 
 def show_result(result: AttestationResult, *, everything: bool, explain: bool) -> None:
     """The verdict and what it is about, then the refused checks, or all of them, or an explanation."""
-    show_summary(_summary(result))
+    show_summary(_summary(result) | _opinion(result))
     for grant in result.grants:
         end = "" if grant.until is None else f" (until {grant.until:%Y-%m-%dT%H:%M:%SZ})"
         click.echo(f"accepted: {grant.what}{end}, because {grant.reason}")
@@ -77,6 +79,14 @@ def show_aligned(rows: Iterable[tuple[str, ...]]) -> None:
     for row in lines:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def _opinion(result: AttestationResult) -> dict[str, str]:
+    """What the other verifier says, if it was asked: refusing for rules of its own it does not contradict."""
+    last = next(reversed(result.checks), None)
+    if last is None or last.name != SECOND_OPINION:
+        return {}
+    return {"second opinion (dcap-qvl)": last.got}
 
 
 def _summary(result: AttestationResult) -> dict[str, str]:

@@ -230,6 +230,8 @@ def test_a_rule_of_the_other_verifier_refuses_nothing_here(
         True,
         "stricter: refuses it: Debug mode is enabled (no enclave or trust domain in debug mode)",
     )
+    assert run(arguments(debug, tmp_path, "--allow-debug", "--second-opinion")) == 0
+    assert "\nsecond opinion (dcap-qvl): stricter: " in capsys.readouterr().out
 
 
 def test_a_disagreement_is_a_refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
