@@ -304,7 +304,8 @@ def _measurement(parts: BundleParts, platform: bytes | None) -> Iterator[BundleC
     record, part = parts.record, "measurement.json"
     enclave = parts.enclave
     version = record.gramine_version
-    yield BundleCheck.same(part, "version of Gramine", record.simulated, version is None)
+    right = NONE if record.simulated else version or "that which was measured"
+    yield BundleCheck.same(part, "version of Gramine", right, version or NONE)
     yield BundleCheck.same(
         part, "digest of the manifest", hashlib.sha256(parts.manifest).hexdigest(), record.manifest_sha256
     )

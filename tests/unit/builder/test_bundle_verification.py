@@ -69,6 +69,15 @@ def test_a_signed_bundle_is_sound(originals: dict[bool, Path], *, simulated: boo
     require_sound(result)
 
 
+@pytest.mark.parametrize(("simulated", "version"), [(True, "none"), (False, "1.9")])
+def test_the_version_of_gramine_is_shown(
+    originals: dict[bool, Path], *, simulated: bool, version: str
+) -> None:
+    checks = verify(Bundle.open(originals[simulated])).checks
+    (check,) = (check for check in checks if check.name == "version of Gramine")
+    assert (check.passed, check.expected, check.got) == (True, version, version)
+
+
 @pytest.mark.parametrize("simulated", [True, False])
 def test_a_bundle_that_is_not_signed_is_sound_and_says_so(tmp_path: Path, *, simulated: bool) -> None:
     result = verify(small_bundle(tmp_path / "bundle", Small(simulated=simulated)))
