@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from casemate.cli.sign_manifest import ManifestForm, SignCommand, manifest_options, sign_manifest_form
+from casemate.cli.sign_command import SignCommand
+from casemate.cli.sign_manifest import ManifestForm, manifest_options, sign_manifest_form
 from casemate.cli.signing_options import (
     SigningOptions,
     enclave_signature,
@@ -25,7 +26,7 @@ _SHOWN = ("name", "mrenclave", "mrsigner", "isvprodid", "isvsvn", "date", "sigfi
 @click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @signing_options
 @manifest_options
-@click.option("--json", "as_json", is_flag=True, help="Print what was signed, or is to be, as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def command(
     context: click.Context,

@@ -102,24 +102,6 @@ def manifest_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-class SignCommand(click.Command):
-    """A command that hands the options of a plugin, which it does not know, to the plugin of ``--with``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Without ``--with``, what is not known is wrong; with it, it is in ``ctx.args`` afterwards."""
-        if any(arg == "--with" or arg.startswith("--with=") for arg in args):
-            ctx.ignore_unknown_options = ctx.allow_extra_args = True
-            ctx.params["bundle"] = None
-        return super().parse_args(ctx, args)
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The options; with a plugin there is no bundle whose name one of its arguments could be."""
-        params = super().get_params(ctx)
-        if "bundle" in ctx.params and ctx.allow_extra_args:
-            return [param for param in params if param.name != "bundle"]
-        return params
-
-
 def _refuse_passphrase(_: click.Context, __: click.Parameter, value: str | None) -> None:
     if value is not None:
         raise UsageError(

@@ -160,6 +160,19 @@ def test_a_program_that_signs_does_not_see_the_passphrase_of_another_key(
     assert "hunter2" not in (folder / "seen").read_text()
 
 
+def test_help_has_a_section_for_each_purpose(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sign("--help") == 0
+    told = capsys.readouterr().out
+    sections = [line for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert sections == ["Key:", "Two phases:", "Policy:", "In place of gramine-sgx-sign:", "Options:"]
+    rest = told.partition("\nOptions:\n")[2]
+    assert [line.split()[0] for line in rest.splitlines() if line.startswith("  -")] == [
+        "-d,",
+        "--json",
+        "-h,",
+    ]
+
+
 def test_a_manifest_of_another_form_is_explained_by_lint(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
