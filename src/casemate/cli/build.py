@@ -41,9 +41,14 @@ _SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked
     metavar="SOURCE",
     help="What it is built from: host, this machine's interpreter and the locked requirements.",
 )
-@click.option("--python", type=_FILE, metavar="PATH", help="Default: the Python that runs casemate.")
+@click.option(
+    "--python",
+    type=_FILE,
+    metavar="PATH",
+    help="Interpreter of the application.  [default: the Python that runs casemate]",
+)
 @click.option("--gramine", type=_FOLDER, metavar="PREFIX", help="Prefix of the Gramine that will run it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     directory: Path,
     output: Path,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from casemate.demonstration.life import Step
 
 _MEBIBYTE = 1 << 20
+#: Columns before what belongs to a step.
+_INDENT = 2
 
 
 @click.command(name="demo")
@@ -29,9 +31,7 @@ _MEBIBYTE = 1 << 20
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for everything that is made; an earlier demonstration there is replaced.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the summary as JSON instead of showing the steps."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, in place of the steps.")
 def command(application: Path | None, output: Path, *, as_json: bool) -> None:
     """Show the whole life of a confidential workload on this machine, without SGX hardware.
 
@@ -98,9 +98,11 @@ class _Display:
 
     def trusted_files(self, facts: Mapping[str, Any]) -> None:
         """What is trusted, against what a tool that converts everything would trust."""
+        from rich.padding import Padding
         from rich.table import Table
 
-        table = Table("", "files", "MiB", title="Trusted computing base: files that the enclave may open")
+        title = "Trusted computing base: files that the enclave may open"
+        table = Table("", "files", "MiB", title=title, title_justify="left")
         for column in table.columns[1:]:
             column.justify = "right"
         whole = facts["image_files"], facts["image_bytes"]
@@ -108,7 +110,7 @@ class _Display:
         table.add_row("interpreter and environment, converted whole", *_cells(whole))
         table.add_row("what the application needs", *_cells(mine))
         table.add_row("ratio", f"1 : {whole[0] / mine[0]:.1f}", f"1 : {whole[1] / mine[1]:.1f}")
-        self._out.print(table)
+        self._out.print(Padding(table, (0, 0, 0, _INDENT)))
 
     def end(self, facts: Mapping[str, Any], folder: Path) -> None:
         """The last word, with what was simulated said plainly."""

@@ -20,7 +20,7 @@ _LINE_LIMIT = 1000
 @click.command(name="diff")
 @click.argument("old", metavar="A", type=_FOLDER)
 @click.argument("new", metavar="B", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(old: Path, new: Path, *, as_json: bool) -> None:
     """Say what differs between the bundles A and B, and which of it has moved MRENCLAVE.
 

@@ -20,7 +20,7 @@ _PIPE_WIDTH = 1000
 @click.command(name="explain")
 @click.argument("bundle", type=_FOLDER)
 @click.argument("name", metavar="PATH")
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(bundle: Path, name: str, *, as_json: bool) -> None:
     """Say why PATH is trusted in BUNDLE, or what would take it in.
 

@@ -26,7 +26,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--broker-ca", metavar="FILE", help="Certificate of the broker's CA, in PEM.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8443, show_default=True, help="HTTPS port.")
 @click.option("--force", is_flag=True, help="Replace a casemate.toml that is there already.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(  # noqa: PLR0913 - one argument for each option
     directory: Path,
     env: tuple[str, ...],

@@ -36,7 +36,7 @@ def command() -> None:
 @command.command("generate")
 @click.argument("uri", metavar="URI")
 @click.option("--unencrypted", is_flag=True, help="Store a key file without a passphrase.")
-@click.option("--json", "as_json", is_flag=True, help="Print the public half as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @passphrase_options
 def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
     """Make a key that fits: RSA, 3072 bits, exponent 3.
@@ -53,7 +53,7 @@ def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
 
 @command.command("show", short_help="Print its public half, whether it can sign enclaves, and MRSIGNER.")
 @click.argument("uri", metavar="URI")
-@click.option("--json", "as_json", is_flag=True, help="Print a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @passphrase_options
 def show(uri: str, *, as_json: bool) -> None:
     """Print the public half of a key, whether it can sign enclaves, and MRSIGNER."""

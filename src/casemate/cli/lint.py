@@ -46,8 +46,8 @@ class _Judged:
 
 @click.command(name="lint")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as a document.")
-@click.option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--sarif", "as_sarif", is_flag=True, help="Print the result as SARIF 2.1.0.")
 @click.option("--fix", is_flag=True, help="Mend what has one right answer, in the files.")
 @click.option("--diff", "show_diff", is_flag=True, help="Show what --fix changes; alone, change nothing.")
 @click.option("--select", multiple=True, metavar="RULE,…", help="Only these rules.")

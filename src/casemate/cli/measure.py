@@ -24,7 +24,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Gramine's platform image (lib/gramine/sgx/libpal.so).",
 )
 @gramine_version_option
-@click.option("--json", "as_json", is_flag=True, help="Print a document with everything that was measured.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(manifest: Path, pal: Path, gramine_version: str | None, *, as_json: bool) -> None:
     """Compute MRENCLAVE: what an enclave is, from the bytes that Gramine will load.
 

@@ -42,7 +42,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     metavar="NAME",
     help="Let a passthrough variable of the manifest have its value from here; repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a document; the application prints to stderr.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON; the application prints to stderr."
+)
 def command(
     bundle: Path,
     platform: Path | None,

@@ -29,7 +29,7 @@ def command() -> None:
 @click.argument("bundle", type=_BUNDLE)
 @click.option("--output", "-o", required=True, type=_FOLDER, help="Folder for the objects, a file for each.")
 @click.option("--image", metavar="REF", help="Where the bundle's image is: REGISTRY/NAME[:TAG][@sha256:…].")
-@click.option("--namespace", metavar="NAME", help="Namespace of the workload alone. Default: its name.")
+@click.option("--namespace", metavar="NAME", help="Namespace of the workload alone.  [default: its name]")
 @click.option("--storage", metavar="SIZE", help="Size of the volume of each encrypted folder, such as 1Gi.")
 @click.option(
     "--device-group",
@@ -41,7 +41,7 @@ def command() -> None:
 )
 @click.option("--health-path", metavar="PATH", help="Path that answers 200 while the application is well.")
 @click.option("--allow-simulated", is_flag=True, help="Render a simulated bundle, which no cluster can run.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as a document.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def kubernetes(
     bundle: Path,
     output: Path,

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 
 from casemate import __version__
@@ -66,6 +68,25 @@ def test_groups_tell_the_nearest_command_too(
     assert main.run([group, wrong]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"Error: No such command '{wrong}'. Did you mean '{right}'?"
+
+
+def commands_below(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path}{name}", command
+        if isinstance(command, click.Group):
+            yield from commands_below(command, f"{path}{name} ")
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands_below(main.casemate)))
+def test_help_says_the_same_in_the_same_words(name: str, command: click.Command) -> None:
+    told = {option.opts[0]: getattr(option, "help", None) or "" for option in command.params}
+    if not name.startswith("serve "):
+        assert told.get("--json", "Print the result as JSON").startswith("Print the result as JSON")
+    assert [option for option, text in told.items() if "Default:" in text] == []
+    assert [option for option, text in told.items() if "[default: " in text and "  [def" not in text] == []
 
 
 @pytest.mark.parametrize(
