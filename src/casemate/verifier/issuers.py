@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from casemate.errors import FormatError
 from casemate.formats.certificates import Certificate, RevocationList
@@ -21,6 +22,9 @@ from casemate.verifier.signatures import raw_signed_by, signed_by
 
 #: Certificates of a chain without its root: a signer, or an authority. Intel's chains have no more.
 _LONGEST = 3
+#: Chains that are proposed. Intel's signers have one for each of the two certificates of the root; those
+#: that were made to certify each other have as many as the cube of their number.
+MOST_CHAINS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +116,16 @@ class Issuers:
     ) -> tuple[IssuerChain, ...]:
         leaves = [one for one in self._known if fits(one.certificate)]
         leaves = leaves or [one for one in self._known if may_be(one.certificate)]
-        return tuple(_chain(path) for leaf in leaves for path in self._paths((leaf,)))
+        paths = (path for leaf in leaves for path in self._paths((leaf,)))
+        return tuple(_chain(path) for path in islice(paths, MOST_CHAINS))
 
     def _paths(self, path: tuple[_Known, ...]) -> Iterable[tuple[_Known, ...]]:
         """Every way from a leaf to a root; the way as far as it goes, where none leads to one."""
         last = path[-1].certificate
+        if last.issuer == last.subject or len(path) == _LONGEST:
+            return (path,)
         issuers = [one for one in self._known if one not in path and _issued(one.certificate, last)]
-        if last.issuer == last.subject or not issuers or len(path) == _LONGEST:
+        if not issuers:
             return (path,)
         return (whole for issuer in issuers for whole in self._paths((*path, issuer)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from tests.support.sgx_world import (
@@ -20,7 +21,7 @@ from tests.support.sgx_world import (
 )
 
 from casemate.simulator.pki import Identity
-from casemate.verifier.issuers import IssuerChain, Issuers, at_instant
+from casemate.verifier.issuers import MOST_CHAINS, IssuerChain, Issuers, at_instant
 
 WORLD: World = good_world()
 DOCUMENT = WORLD.collateral.tcb_info
@@ -95,3 +96,12 @@ def test_what_is_no_certificate_is_left_out() -> None:
     assert len(known) == 1
     assert known.and_also(()) is known
     assert len(known.and_also([root(WORLD).certificate, b"x"])) == 2
+
+
+def test_certificates_that_certify_each_other_make_no_chains_without_end() -> None:
+    """Whoever gives a batch its collateral chooses them, and each way through them costs signatures."""
+    twin = again(signer(WORLD), ca(WORLD))
+    back = replace(again(ca(WORLD), signer(WORLD)), key=signer(WORLD).key)
+    circle = [again(twin, back) for _ in range(12)] + [again(back, twin) for _ in range(12)]
+    found = issuers(*circle).of_document(DOCUMENT, SIGNATURE)
+    assert len(found) == MOST_CHAINS

@@ -14,11 +14,14 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from casemate.formats.sgx.collateral import parse_signed
 from casemate.formats.sgx.intel_json import read_json
 
+#: Certificates that are looked at beside a document: a cache has put two there, its signer's and the root's.
+MOST_CERTIFICATES: Final = 16
 #: The members in which Intel's service gives its two documents.
 TCB_INFO: Final = "tcbInfo"
 ENCLAVE_IDENTITY: Final = "enclaveIdentity"
@@ -40,7 +43,8 @@ class SignedDocument:
     Attributes:
         document: The signed bytes, unchanged.
         signature: r and s, 64 bytes.
-        certificates: DER of the certificates in further members, in no particular order.
+        certificates: DER of the certificates in further members, in no particular order; the first
+            :data:`MOST_CERTIFICATES`.
     """
 
     document: bytes
@@ -62,7 +66,9 @@ class SignedDocument:
         value = read_json(data, member)
         texts = _texts(value) if isinstance(value, dict) else ()
         found = (der for text in texts for der in certificates_in(text.encode()))
-        return cls(document=document, signature=signature, certificates=tuple(found))
+        return cls(
+            document=document, signature=signature, certificates=tuple(islice(found, MOST_CERTIFICATES))
+        )
 
 
 def crl_in(data: bytes) -> bytes:
