@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from math import gcd, isqrt, prod
 from typing import Final, NamedTuple
 
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
@@ -24,6 +25,12 @@ from casemate.formats.sgx.sigstruct import (
 )
 from casemate.keys import RsaPublicKey, Signer, require_signature
 
+#: The product of all primes below 1000.
+_SMALL_PRIMES: Final = prod(
+    number for number in range(2, 1000) if all(number % divisor for divisor in range(2, isqrt(number) + 1))
+)
+#: Steps of Fermat's method. Primes of 1536 bits that differ only in their lower half are found in the first.
+_FERMAT_STEPS: Final = 100
 #: Bits of the modulus; the processor knows no other length.
 MODULUS_BITS: Final = MODULUS_SIZE * 8
 
@@ -100,14 +107,17 @@ def enclave_attributes(settings: EnclaveSettings) -> EnclaveAttributes:
 
 
 def require_enclave_key(key: RsaPublicKey, *, where: str | None = None) -> None:
-    """Refuse keys that the processor cannot verify with.
+    """Refuse keys that the processor cannot verify with, and those that anybody can take apart.
+
+    Not checked: that the modulus is a product of two primes that nobody can guess, which only its maker knows.
 
     Args:
         key: Its public half.
         where: What the user calls it, for errors.
 
     Raises:
-        KeyUnfitError: A modulus that is not 3072 bits long, an exponent that is not 3.
+        KeyUnfitError: A modulus that is not 3072 bits long, an exponent that is not 3, a modulus with a small
+            factor or with two factors close to each other.
     """
     hint = "make one with: openssl genrsa -3 -out KEY.pem 3072"
     if key.modulus.bit_length() != MODULUS_BITS:
@@ -126,6 +136,27 @@ def require_enclave_key(key: RsaPublicKey, *, where: str | None = None) -> None:
             where=where,
             hint=hint,
         )
+    weakness = _weakness(key.modulus)
+    if weakness is not None:
+        raise KeyUnfitError(
+            "modulus of the signing key",
+            expected="two large primes, far from each other",
+            got=weakness,
+            where=where,
+            hint=hint,
+        )
+
+
+def _weakness(modulus: int) -> str | None:
+    """Why anybody can find the factors of ``modulus``, if it is as easy as that (FIPS 186-5, appendix A.1)."""
+    if gcd(modulus, _SMALL_PRIMES) != 1:
+        return "a modulus with a factor below 1000"
+    root = isqrt(modulus) + 1
+    for middle in range(root, root + _FERMAT_STEPS):
+        square = middle * middle - modulus
+        if isqrt(square) ** 2 == square:
+            return "two factors that are close to each other"
+    return None
 
 
 def enclave_identity(mrenclave: MrEnclave, settings: EnclaveSettings) -> EnclaveIdentity:

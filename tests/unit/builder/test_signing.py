@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from math import gcd, prod
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,30 @@ def test_a_key_of_2048_bits_is_refused() -> None:
 def test_a_key_one_bit_off_is_refused(bits: int) -> None:
     with pytest.raises(KeyUnfitError, match="length of the signing key"):
         require_enclave_key(RsaPublicKey(modulus=(1 << bits) - 1, exponent=3))
+
+
+@pytest.mark.parametrize("factor", [2, 3, 997])
+def test_a_modulus_with_a_small_factor_is_refused(factor: int) -> None:
+    modulus = (1 << 3072) - (1 << 3072) % factor - factor
+    with pytest.raises(KeyUnfitError) as refused:
+        require_enclave_key(RsaPublicKey(modulus=modulus, exponent=3), where="public.pem")
+    assert str(refused.value) == (
+        "modulus of the signing key: expected two large primes, far from each other, "
+        "got a modulus with a factor below 1000 (public.pem)"
+    )
+    assert refused.value.hint == HINT
+
+
+def test_a_modulus_of_two_factors_that_are_close_is_refused() -> None:
+    one = generate_private_key(3, 3072).private_numbers().p
+    small = prod(range(3, 1000, 2))
+    other = next(number for number in range(one + 2, one + 20_000, 2) if gcd(number, small) == 1)
+    with pytest.raises(KeyUnfitError) as refused:
+        require_enclave_key(RsaPublicKey(modulus=one * other, exponent=3))
+    assert str(refused.value) == (
+        "modulus of the signing key: expected two large primes, far from each other, "
+        "got two factors that are close to each other"
+    )
 
 
 @pytest.mark.parametrize(
