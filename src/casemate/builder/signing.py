@@ -109,7 +109,7 @@ def enclave_attributes(settings: EnclaveSettings) -> EnclaveAttributes:
 def require_enclave_key(key: RsaPublicKey, *, where: str | None = None) -> None:
     """Refuse keys that the processor cannot verify with, and those that anybody can take apart.
 
-    Not checked: that the modulus is a product of two primes that nobody can guess, which only its maker knows.
+    Not checked: that the modulus is a product of two primes that nobody can guess; only its maker knows.
 
     Args:
         key: Its public half.
@@ -148,7 +148,7 @@ def require_enclave_key(key: RsaPublicKey, *, where: str | None = None) -> None:
 
 
 def _weakness(modulus: int) -> str | None:
-    """Why anybody can find the factors of ``modulus``, if it is as easy as that (FIPS 186-5, appendix A.1)."""
+    """Why anybody can find the factors of ``modulus``, if it is that easy (FIPS 186-5, appendix A.1)."""
     if gcd(modulus, _SMALL_PRIMES) != 1:
         return "a modulus with a factor below 1000"
     root = isqrt(modulus) + 1
