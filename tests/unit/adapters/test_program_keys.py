@@ -129,8 +129,10 @@ def test_a_program_that_is_not_there_is_named(public: Path) -> None:
         ),
         (
             f"sign?public-key={__file__}",
-            "public key: expected an RSA public key in PEM, or a certificate of one, got something else"
-            f" ({__file__})",
+            (
+                "public key: expected an RSA public key in PEM, or a certificate of one, got something else"
+                f" ({__file__})"
+            ),
         ),
     ],
 )
