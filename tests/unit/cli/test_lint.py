@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -192,3 +194,18 @@ def test_what_a_terminal_would_obey_is_escaped(manifest: Path, capsys: pytest.Ca
     Path("\x1b[31m.manifest").write_text(BAD)
     _, out, err = lint(capsys, "\x1b[31m.manifest")
     assert "\x1b" not in out + err
+
+
+def test_the_severity_has_a_colour_on_a_terminal(manifest: Path) -> None:
+    ours, theirs = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color"}
+    call = [sys.executable, "-m", "casemate", "lint", "x.manifest", "--select", "debug-enclave"]
+    try:
+        subprocess.run(call, stdout=theirs, stderr=subprocess.DEVNULL, env=environment, check=False)
+        shown = os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown.splitlines()[0] == (
+        "x.manifest:4:13: \x1b[1;31merror\x1b[0m[debug-enclave]: sgx.debug: expected false, got true"
+    )
