@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from casemate.cli.listening import (
     utc_now,
 )
 from casemate.cli.reading import read_file
-from casemate.errors import FormatError, ToolchainError
+from casemate.errors import FormatError, ToolchainError, UsageError
 
 if TYPE_CHECKING:
     from casemate.adapters.broker_server import ConnectionLimits
@@ -182,7 +183,7 @@ def command(**options: Any) -> None:
     """
     asked = CollateralOptions(**options)
     _require_agreement(asked)
-    with closing(_open_store(asked.store)) as store:
+    with closing(_open_store(asked.store, may_make=asked.export is None)) as store:
         if asked.export is not None:
             _export(asked, store, asked.export)
         elif asked.import_package is not None:
@@ -194,6 +195,8 @@ def command(**options: Any) -> None:
 def _require_agreement(options: CollateralOptions) -> None:
     if options.export is not None and options.import_package is not None:
         raise click.UsageError("Give --export or --import, not both.")
+    if options.mode == "offline" and options.upstream is not None:
+        raise click.UsageError("With --mode offline, --upstream is never asked: leave one of them out.")
     needed: dict[str, object] = {"--tls": options.tls}
     if options.export is not None:
         needed = {"--key": options.key}
@@ -266,7 +269,7 @@ def _connection_limits() -> ConnectionLimits:
     return ConnectionLimits(connections=2048, per_address=1024, exchange=120, idle=60)
 
 
-def _open_store(text: str) -> CollateralStore:
+def _open_store(text: str, *, may_make: bool = True) -> CollateralStore:
     if text.startswith(_POSTGRES):
         try:
             from casemate.adapters.collateral_postgres import open_postgres_store
@@ -278,9 +281,27 @@ def _open_store(text: str) -> CollateralStore:
                 hint="pip install 'casemate[postgresql]'",
             ) from error
         return open_postgres_store(text)
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
+    if scheme is not None:
+        # Without what follows: there may be a password in it.
+        raise UsageError(
+            "collateral store",
+            expected="the name of an SQLite file, or postgresql://…",
+            got=f"{scheme[0]}…",
+            where="--store",
+        )
+    path = Path(text)
+    if not may_make and not path.exists():
+        raise UsageError(
+            "collateral store",
+            expected="one that exists, as --export writes what is in it",
+            got="no such file",
+            where=text,
+            hint="name with --store the file that the service keeps its documents in",
+        )
     from casemate.adapters.collateral_sqlite import open_sqlite_store
 
-    return open_sqlite_store(Path(text))
+    return open_sqlite_store(path)
 
 
 def _upstream(options: CollateralOptions) -> Upstream:

@@ -207,6 +207,10 @@ def test_a_package_goes_into_a_closed_network(
         (["--user-token-hash", "abc", "--tls", "tls"], "hash of the user-token: expected SHA-512"),
         (["--listen", "8081", "--tls", "tls"], "listening address: expected HOST:PORT, got 8081 (--listen)"),
         (["--upstream", "ftp://x", "--tls", "tls"], "expected"),
+        (
+            ["--mode", "offline", "--upstream", "https://x", "--tls", "tls"],
+            "Error: With --mode offline, --upstream is never asked: leave one of them out.\n",
+        ),
     ],
 )
 def test_wrong_use_is_named(
@@ -220,3 +224,31 @@ def test_wrong_use_is_named(
     assert run(["serve", "collateral", "--store", "c.db", *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "tls").exists()
+
+
+def test_a_store_that_does_not_exist_is_not_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mistyped, package = tmp_path / "mistyped.db", tmp_path / "package"
+    export = ["--export", str(package), "--key", f"file:{tmp_path}/key.pem"]
+    assert run(["serve", "collateral", "--store", str(mistyped), *export]) == 2
+    assert capsys.readouterr().err == (
+        "error: collateral store: expected one that exists, as --export writes what is in it, got no such "
+        f"file ({mistyped})\n"
+        "hint: name with --store the file that the service keeps its documents in\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql+psycopg"])
+def test_a_store_in_another_database_is_refused_without_its_password(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = f"{scheme}://user:secret@host/collateral"
+    assert run(["serve", "collateral", "--store", store, "--tls", "tls"]) == 2
+    assert capsys.readouterr().err == (
+        "error: collateral store: expected the name of an SQLite file, or postgresql://…, got "
+        f"{scheme}://… (--store)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
