@@ -6,6 +6,7 @@ was not found is remembered for a while, and so is, more briefly, that the servi
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -16,10 +17,15 @@ from casemate.collateral.metrics import Counters
 from casemate.collateral.names import DocumentName
 from casemate.collateral.upstream import Answer, PckAnswer, PckQuery, Upstream, UpstreamError, UpstreamProblem
 
+_log = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 #: Questions whose answers are remembered; beyond, the oldest is forgotten.
 _MOST_REMEMBERED = 4096
 _PCK_CERTIFICATES = "pck-certificates"
+#: Failures that somebody has to do something about; that a document does not exist is an answer.
+_TROUBLE = {UpstreamProblem.UNAUTHORISED, UpstreamProblem.UNAVAILABLE, UpstreamProblem.RATE_LIMITED}
+#: Time between two warnings about one document.
+_BETWEEN_WARNINGS = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ class Asking:
         self._restraint = restraint or Restraint()
         self._lock = threading.Lock()
         self._failures: dict[Hashable, tuple[datetime, UpstreamError]] = {}
+        self._warned: dict[Hashable, datetime] = {}
         self._quiet: tuple[datetime, UpstreamError] | None = None
 
     @property
@@ -80,13 +87,26 @@ class Asking:
         Raises:
             UpstreamError: It was not given, now or a moment ago.
         """
-        return self._ask(name, name.kind.value, lambda: self._upstream.document(name), insist=insist)
+        try:
+            return self._ask(name, name.kind.value, lambda: self._upstream.document(name), insist=insist)
+        except UpstreamError as error:
+            # Whoever insists reports the failure: it is a renewal, or somebody who looks after the service.
+            if not insist:
+                self._warn(name, " ".join((name.kind.value, *name.key)), error)
+            raise
 
     def pck_certificates(self, query: PckQuery, *, insist: bool = False) -> PckAnswer:
         """The PCK certificates of a platform; as :meth:`document`."""
-        return self._ask(
-            query, _PCK_CERTIFICATES, lambda: self._upstream.pck_certificates(query), insist=insist
-        )
+        try:
+            return self._ask(
+                query, _PCK_CERTIFICATES, lambda: self._upstream.pck_certificates(query), insist=insist
+            )
+        except UpstreamError as error:
+            if not insist:
+                # Without the PPID, which is nobody's business.
+                title = f"{_PCK_CERTIFICATES} of QE {query.id.qe_id[:32]}, PCEID {query.id.pce_id}"
+                self._warn(query, title, error)
+            raise
 
     def _ask(self, key: Hashable, kind: str, call: Callable[[], _Value], *, insist: bool) -> _Value:
         self._raise_remembered(key, insist=insist)
@@ -121,6 +141,20 @@ class Asking:
             self._failures[key] = (until, error)
             if len(self._failures) > _MOST_REMEMBERED:
                 del self._failures[next(iter(self._failures))]
+
+    def _warn(self, key: Hashable, title: str, error: UpstreamError) -> None:
+        """Log why a document did not come, if that was not done a moment ago."""
+        now = self._clock()
+        with self._lock:
+            before = self._warned.get(key)
+            recent = before is not None and now < before + _BETWEEN_WARNINGS
+            if recent or error.problem not in _TROUBLE:
+                return
+            self._warned.pop(key, None)
+            self._warned[key] = now
+            if len(self._warned) > _MOST_REMEMBERED:
+                del self._warned[next(iter(self._warned))]
+        _log.warning("%s: not given: %s", title, error)
 
     def _span(self, error: UpstreamError) -> timedelta:
         if error.retry_after is not None:

@@ -11,16 +11,14 @@ The rules of the cache:
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Generic, TypeVar
 
 from casemate.collateral.admission import admit, trust_of
 from casemate.collateral.asking import Asking
+from casemate.collateral.flights import Flights, Waiting
 from casemate.collateral.metrics import Counters
 from casemate.collateral.names import DocumentName, IdentityName, TcbInfoName
 from casemate.collateral.problem import CollateralRefusedError, Problem
@@ -30,7 +28,6 @@ from casemate.errors import RefusedError
 from casemate.verifier.roots import TrustRoots
 
 _log = logging.getLogger(__name__)
-_Value = TypeVar("_Value")
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -92,6 +89,7 @@ class Surroundings:
         random: A number from 0 to 1, unpredictable enough to spread renewals.
         counters: Where things are counted.
         changed: Called after every write, so that copies in memory are given up.
+        waiting: Where requests wait for the upstream service.
     """
 
     store: CollateralStore
@@ -101,6 +99,7 @@ class Surroundings:
     random: Callable[[], float]
     counters: Counters
     changed: Callable[[], None] = lambda: None
+    waiting: Waiting = field(default_factory=Waiting)
 
 
 class Documents:
@@ -114,7 +113,7 @@ class Documents:
     def __init__(self, surroundings: Surroundings, rules: CacheRules) -> None:
         self._around = surroundings
         self._rules = rules
-        self._flights: Flights[Entry] = Flights()
+        self._flights: Flights[Entry] = Flights(surroundings.waiting)
 
     def get(self, name: DocumentName) -> Served:
         """The document of this name, for a request.
@@ -262,32 +261,6 @@ class Documents:
         _log.warning(
             "%s: not renewed, tried again in %d s: %s", _title(claim.name), wait.total_seconds(), error
         )
-
-
-class Flights(Generic[_Value]):
-    """Calls that are under way, by what they are for: whoever wants the same waits for the same."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[Hashable, Future[_Value]] = {}
-
-    def join(self, key: Hashable, call: Callable[[], _Value]) -> _Value:
-        """What ``call`` gives, or what the call that is under way for ``key`` gives."""
-        with self._lock:
-            running = self._running.get(key)
-            if running is None:
-                mine: Future[_Value] = Future()
-                self._running[key] = mine
-        if running is not None:
-            return running.result()
-        try:
-            mine.set_result(call())
-        except BaseException as error:  # noqa: BLE001  # it is raised again for everyone who waits
-            mine.set_exception(error)
-        finally:
-            with self._lock:
-                del self._running[key]
-        return mine.result()
 
 
 def refusal_of(error: UpstreamError) -> CollateralRefusedError:

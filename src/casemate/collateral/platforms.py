@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from casemate.collateral.admission import admit_platform, require_same_platform, trust_of
-from casemate.collateral.documents import Documents, Flights, Mode, Surroundings, refusal_of
+from casemate.collateral.documents import Documents, Mode, Surroundings, refusal_of
+from casemate.collateral.flights import Flights
 from casemate.collateral.names import (
     CertificateAuthority,
     DocumentName,
@@ -62,7 +63,7 @@ class Platforms:
         self._around = surroundings
         self._documents = documents
         self._mode = mode
-        self._flights: Flights[Platform] = Flights()
+        self._flights: Flights[Platform] = Flights(surroundings.waiting)
 
     def certificate(self, query: PckQuery) -> Chosen:
         """The certificate for a platform that asks for one.
