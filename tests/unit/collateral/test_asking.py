@@ -106,3 +106,30 @@ def test_restraint_has_these_defaults() -> None:
         rate_limited=timedelta(minutes=1),
         longest=timedelta(hours=1),
     )
+
+
+def test_the_log_says_once_a_minute_why_a_document_does_not_come(
+    scripted: Scripted, asking: Asking, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted.failure = failure(UpstreamProblem.UNAVAILABLE)
+    for seconds in (0, 1, 30, 28, 1):
+        scripted.now += timedelta(seconds=seconds)
+        with pytest.raises(UpstreamError):
+            asking.document(PCK)
+    reason = "pck-crl platform: not given: collateral: got a failure (pcs.example)"
+    assert caplog.messages == [reason, reason]
+    with pytest.raises(UpstreamError):
+        asking.document(ROOT)
+    assert caplog.messages[2:] == ["root-crl: not given: collateral: got a failure (pcs.example)"]
+
+
+def test_the_log_is_not_filled_with_what_does_not_exist_or_is_reported_elsewhere(
+    scripted: Scripted, asking: Asking, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripted.failure = failure(UpstreamProblem.NOT_FOUND)
+    with pytest.raises(UpstreamError):
+        asking.document(ROOT)
+    scripted.failure = failure(UpstreamProblem.UNAVAILABLE)
+    with pytest.raises(UpstreamError):
+        asking.document(PCK, insist=True)
+    assert caplog.messages == []
