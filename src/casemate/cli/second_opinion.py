@@ -34,10 +34,13 @@ def second_verifier(simulated_root: Path | None) -> SecondVerifier:
     """
     from casemate.adapters.dcap_qvl_opinion import SecondVerifier
     from casemate.cli.reading import read_file
+    from casemate.cli.verify_trust import simulated_roots
     from casemate.formats.pem import parse_certificates
 
     if simulated_root is None:
         return SecondVerifier(None)
+    # One certificate of a root, or refused in the words of the option.
+    simulated_roots(simulated_root)
     return SecondVerifier(parse_certificates(read_file(simulated_root), where=str(simulated_root))[0])
 
 

@@ -283,17 +283,18 @@ def _appraiser(
     """What judges evidence, and what goes on beside it."""
     from casemate.broker.policy import ReferenceAppraiser
     from casemate.cli.broker_appraisal import appraiser_under_collateral, appraiser_under_service
+    from casemate.cli.verify_trust import simulated_roots
     from casemate.verifier.roots import TrustRoots
 
-    roots = [] if options.simulated_root is None else [_read(options.simulated_root)]
-    simulated_roots = TrustRoots.simulated(*roots)
+    named = options.simulated_root
+    roots = TrustRoots.simulated() if named is None else simulated_roots(named)
     statuses = accepted_statuses(options.statuses)
 
     def appraiser_of(collateral: Collateral) -> ReferenceAppraiser:
         return ReferenceAppraiser(
             reference_values=policy.reference_values,
             endorsements=collateral,
-            simulated_roots=simulated_roots,
+            simulated_roots=roots,
             accepted_statuses=statuses,
         )
 

@@ -335,12 +335,12 @@ def _upstream(options: CollateralOptions) -> Upstream:
 
 
 def _roots(options: CollateralOptions) -> TrustRoots:
-    from casemate.verifier.roots import TrustRoots
+    from casemate.cli.verify_trust import trust_roots
 
     if options.simulated_root is None:
-        return TrustRoots.intel()
+        return trust_roots(None)
     click.echo("collateral: trusts a simulated root: it protects nothing, for development only", err=True)
-    return TrustRoots.simulated(read_file(options.simulated_root))
+    return trust_roots(options.simulated_root)
 
 
 def _export(options: CollateralOptions, store: CollateralStore, path: Path) -> None:

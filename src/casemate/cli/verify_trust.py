@@ -109,10 +109,34 @@ def trust_roots(simulated_root: Path | None) -> TrustRoots:
         RefusedError: It is Intel's.
         ToolchainError: It cannot be read.
     """
-    from casemate.cli.reading import read_file
     from casemate.verifier.roots import TrustRoots
 
-    return TrustRoots.simulated(read_file(simulated_root)) if simulated_root else TrustRoots.intel()
+    return simulated_roots(simulated_root) if simulated_root else TrustRoots.intel()
+
+
+def simulated_roots(path: Path) -> TrustRoots:
+    """The root in the file that ``--simulated-root`` names.
+
+    Raises:
+        FormatError: It is not one certificate.
+        RefusedError: It is Intel's.
+        ToolchainError: It cannot be read.
+    """
+    from casemate.cli.reading import read_file
+    from casemate.errors import FormatError
+    from casemate.verifier.roots import TrustRoots
+
+    try:
+        return TrustRoots.simulated(read_file(path))
+    except FormatError as error:
+        raise FormatError(
+            error.subject,
+            expected=error.expected,
+            got=error.got,
+            where=f"--simulated-root {path}",
+            hint="--simulated-root takes the root certificate of a simulated platform, alone and as PEM: "
+            "root.pem in its folder",
+        ) from error
 
 
 at_option = click.option(

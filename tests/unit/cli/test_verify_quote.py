@@ -244,3 +244,18 @@ def test_collateral_that_is_not_json_is_named(files: list[str], capsys: pytest.C
         "hint: --collateral takes one JSON document with the certificates, CRLs, TCB info and QE identity of "
         "the platform; --pccs fetches it, a simulated platform has it as collateral.json\n"
     )
+
+
+@pytest.mark.parametrize("more", [[], ["--second-opinion"]])
+def test_a_file_that_is_no_root_is_named_with_its_option(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_bytes(b"root\n")
+    assert run([*files, "--simulated-root", str(wrong), "--mrenclave", "11" * 32, *more]) == 1
+    assert capsys.readouterr().err == (
+        'error: certificate chain: expected PEM that ends with "-----END CERTIFICATE-----", got 5 bytes that '
+        f"end otherwise (--simulated-root {wrong})\n"
+        "hint: --simulated-root takes the root certificate of a simulated platform, alone and as PEM: "
+        "root.pem in its folder\n"
+    )
