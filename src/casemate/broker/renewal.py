@@ -78,8 +78,7 @@ class RenewedAppraiser:
             return
         try:
             appraiser, endorsements = self._fetched()
-            if self.ends >= now:
-                _require_no_older(endorsements, self._endorsements)
+            _require_no_older(endorsements, self._endorsements)
         except CasemateError as error:
             self._failures += 1
             pause = min(_FIRST_PAUSE * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE)
