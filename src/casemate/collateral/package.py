@@ -152,7 +152,7 @@ def read_package(
         RefusedError: It is signed by nobody who is trusted, or was changed.
     """
     envelope, _, rest = data.partition(b"\n")
-    payload = Envelope.parse(envelope, where).verified(PACKAGE_TYPE, keys, where)
+    payload = _head_of(envelope, keys, where)
     head = read_document(payload, _Head, name="head of a package", limit=4096, where=where)
     digest = hashlib.sha256(rest).hexdigest()
     if digest != head.sha256:
@@ -161,6 +161,30 @@ def read_package(
     if len(lines) != head.lines:
         raise FormatError("package", expected=f"{head.lines} lines", got=str(len(lines)), where=where)
     return _content(lines, head.made, Trust(roots=roots, at=at), where)
+
+
+def _head_of(envelope: bytes, keys: Sequence[RsaPublicKey], where: str) -> bytes:
+    """The head, of which one of the keys has vouched."""
+    try:
+        signed = Envelope.parse(envelope, where)
+    except FormatError as error:
+        raise FormatError(
+            "package",
+            expected="a signed envelope on the first line",
+            got="something else",
+            where=where,
+            hint="a package is made by casemate serve collateral --export",
+        ) from error
+    try:
+        return signed.verified(PACKAGE_TYPE, keys, where)
+    except RefusedError as error:
+        raise RefusedError(
+            error.subject,
+            expected=error.expected,
+            got=error.got,
+            where=where,
+            hint="if you know who signed it, name its key with --trust",
+        ) from error
 
 
 def _lines(store: CollateralStore) -> Iterator[dict[str, object]]:

@@ -26,6 +26,8 @@ from casemate.adapters.collateral_sqlite import open_sqlite_store
 from casemate.cli.main import run
 from casemate.collateral.admission import admit, admit_platform
 from casemate.collateral.upstream import Answer
+from casemate.formats.dsse import key_id
+from casemate.formats.public_key import parse_public_key
 from casemate.verifier.roots import TrustRoots
 from casemate.verifier.vouching import Trust
 
@@ -252,3 +254,32 @@ def test_a_store_in_another_database_is_refused_without_its_password(
         f"{scheme}://… (--store)\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_package_or_not_signed_by_a_trusted_key_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package, ours = tmp_path / "package", tmp_path / "ours.pem"
+    store = ["serve", "collateral", "--store", f"{tmp_path}/store.db"]
+    open_sqlite_store(tmp_path / "store.db").close()
+    ids = []
+    for name in ("theirs", "ours"):
+        assert run(["key", "generate", f"file:{tmp_path}/{name}", "--unencrypted"]) == 0
+        printed = capsys.readouterr().out
+        ours.write_text(printed[printed.index("-----BEGIN") :])
+        ids.append(key_id(parse_public_key(ours.read_bytes(), where="")))
+    take = [*store, "--import", str(package), "--trust", str(ours)]
+    package.write_bytes(b"no package\n")
+    assert run(take) == 1
+    assert capsys.readouterr().err == (
+        f"error: package: expected a signed envelope on the first line, got something else ({package})\n"
+        "hint: a package is made by casemate serve collateral --export\n"
+    )
+    assert run([*store, "--export", str(package), "--key", f"file:{tmp_path}/theirs"]) == 0
+    capsys.readouterr()
+    assert run(take) == 1
+    assert capsys.readouterr().err == (
+        f"error: signature of an envelope: expected one of a key that is trusted: {ids[1]}, got signatures "
+        f"of {ids[0]} ({package})\n"
+        "hint: if you know who signed it, name its key with --trust\n"
+    )

@@ -553,7 +553,8 @@ def test_an_unreadable_file_of_authorities_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         IntelUpstream(ca=empty)
     assert str(caught.value) == (
-        f"authorities of the upstream service: expected a PEM file of certificates, got SSLError ({empty})"
+        "authorities of the upstream service: expected a PEM file of certificates, got no certificate "
+        f"({empty})"
     )
 
 

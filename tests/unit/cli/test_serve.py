@@ -143,12 +143,12 @@ def test_a_simulated_root_that_is_no_certificate_is_refused(
         capsys,
     )
     assert status == 1
-    assert lines == [
-        'error: certificate chain: expected PEM that ends with "-----END CERTIFICATE-----", got 14 bytes that '
-        f"end otherwise (--simulated-root {tmp_path}/root.pem)",
+    assert "\n".join(lines) == (
+        'error: certificate chain: expected PEM that ends with "-----END CERTIFICATE-----", got 14 bytes '
+        f"that end otherwise (--simulated-root {tmp_path}/root.pem)\n"
         "hint: --simulated-root takes the root certificate of a simulated platform, alone and as PEM: "
-        "root.pem in its folder",
-    ]
+        "root.pem in its folder"
+    )
 
 
 def test_collateral_that_is_none_is_refused(

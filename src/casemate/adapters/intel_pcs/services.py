@@ -336,7 +336,8 @@ def _context(ca: Path | None) -> ssl.SSLContext:
         raise UsageError(
             "authorities of the upstream service",
             expected="a PEM file of certificates",
-            got=type(error).__name__,
+            # OpenSSL's own reason names its functions; a file that cannot be opened has the system's words.
+            got="no certificate" if isinstance(error, ssl.SSLError) else error.strerror,
             where=str(ca),
             hint="name a file with the certificates of those who certify the service's",
         ) from error
