@@ -236,8 +236,16 @@ def read_line(text: bytes) -> Line:
                 raise FormatError("line", expected=f"the member {nearly[0]}", got=name)
         return _LENIENTLY.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        got = str(error) if text.strip() else "an empty line"
-        raise FormatError("line", expected="a JSON object that names files", got=got) from error
+        raise _unusable_line(text, str(error)) from error
+
+
+def _unusable_line(text: bytes, reason: str) -> FormatError:
+    """The error of a line that is no JSON, or whose members are not what they have to be."""
+    if reason.endswith("`$.at`"):
+        expected = f"a whole number from {_FIRST} to {_LAST} as at, in seconds since 1970"
+        return FormatError("line", expected=expected, got="another value")
+    got = reason if text.strip() else "an empty line"
+    return FormatError("line", expected="a JSON object that names files", got=got)
 
 
 def _require_each_once(text: bytes) -> None:

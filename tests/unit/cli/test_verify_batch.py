@@ -190,6 +190,7 @@ def test_crls_have_many_forms(batch: Batch, results: Results, form: Callable[[by
 
 NO_FILE = "No such file or directory ({folder}/nowhere)"
 OBJECT = "a JSON object that names files"
+MOMENT = "a whole number from -62135596800 to 253402300799 as at, in seconds since 1970"
 MEMBERS = "collateral: the members tcb_info, qe_identity, root_crl, pck_crl, or the member collateral"
 READABLE = "a file that can be read"
 
@@ -205,9 +206,9 @@ READABLE = "a file that can be read"
         ("[]", OBJECT, "Expected `object`, got `array`"),
         ("\xff", OBJECT, "JSON is malformed: invalid character (byte 0)"),
         ('{"at":1}', OBJECT, "Object missing required field `quote`"),
-        ({"at": "noon"}, OBJECT, "Expected `int | null`, got `str` - at `$.at`"),
-        ({"at": 1.5}, OBJECT, "Expected `int | null`, got `float` - at `$.at`"),
-        ({"at": 1 << 60}, OBJECT, "Expected `int` <= 253402300799 - at `$.at`"),
+        ({"at": "noon"}, MOMENT, "another value"),
+        ({"at": 1.5}, MOMENT, "another value"),
+        ({"at": 1 << 60}, MOMENT, "another value"),
         ({"quote": None}, OBJECT, "Expected `str`, got `null` - at `$.quote`"),
         ({"At": 1}, "the member at", "At"),
         ({"tcbinfo": "x"}, "the member tcb_info", "tcbinfo"),

@@ -229,7 +229,13 @@ def read_json(data: bytes, where: str) -> object:
         )
         # A lone surrogate is valid JSON but no Unicode text; it shows when the text is encoded again.
         json.dumps(value, ensure_ascii=False).encode()
-    # Other bytes than UTF-8 and our own reasons are ValueErrors, too.
+    except UnicodeDecodeError as error:
+        got = f"bytes that are not text (UTF-8), from offset {error.start} on"
+        raise FormatError(where, expected="its JSON form", got=got) from error
+    except json.JSONDecodeError as error:
+        got = f"what is not JSON, from line {error.lineno}, column {error.colno} on" if data else "nothing"
+        raise FormatError(where, expected="its JSON form", got=got) from error
+    # Our own reasons are ValueErrors, too.
     except (ValueError, RecursionError) as error:
         raise FormatError(where, expected="its JSON form", got=str(error)) from error
     return value

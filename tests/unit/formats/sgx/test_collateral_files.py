@@ -75,7 +75,15 @@ def test_chains_in_further_members_are_found() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "enclaveIdentity: expected its JSON form, got Expecting value: line 1 column 1 (char 0)"),
+        (b"", "enclaveIdentity: expected its JSON form, got nothing"),
+        (
+            b"\n no",
+            "enclaveIdentity: expected its JSON form, got what is not JSON, from line 2, column 2 on",
+        ),
+        (
+            b"{\xff}",
+            "enclaveIdentity: expected its JSON form, got bytes that are not text (UTF-8), from offset 1 on",
+        ),
         (b"{}", "enclaveIdentity: expected its JSON form, got Object missing required field `signature`"),
         (
             document(),
@@ -86,7 +94,7 @@ def test_chains_in_further_members_are_found() -> None:
             "enclaveIdentity: expected its JSON form, got an object with a duplicate key",
         ),
     ],
-    ids=["nothing", "no signature", "another document", "a member that comes twice"],
+    ids=["nothing", "no JSON", "no text", "no signature", "another document", "a member that comes twice"],
 )
 def test_other_documents_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(FormatError) as caught:
