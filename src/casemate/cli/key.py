@@ -48,6 +48,8 @@ def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
     from casemate.formats.sgx.sigstruct import EXPONENT
 
     signer = generate_key(uri, bits=MODULUS_BITS, exponent=EXPONENT, encrypted=not unencrypted)
+    if uri.startswith("file:") and not as_json:
+        click.echo(f"Wrote {uri.removeprefix('file:')}.", err=True)
     _show(signer.public_key, uri, as_json=as_json)
 
 

@@ -32,7 +32,7 @@ class EarFile:
     key: Path
 
     def write(self, result: AttestationResult, policy: Policy, at: datetime) -> None:
-        """Write a result, affirming or not, as a token.
+        """Write a result, affirming or not, as a token, and say so on standard error.
 
         Args:
             result: What the verifier found.
@@ -52,14 +52,16 @@ class EarFile:
 
         key = read_signing_key(read_file(self.key), where=str(self.key))
         end = result.earliest_expiration
+        submodule = submodule_of(result, policy_digest(policy))
         token = Ear(
             profile=VERAISON_PROFILE,
             issued_at=at,
             build=f"casemate {__version__}",
-            submodules={_SUBMODULE: submodule_of(result, policy_digest(policy))},
+            submodules={_SUBMODULE: submodule},
             expires=end if end is not None and end > at else None,
         ).sign(key)
         write_files({self.path: token.encode()})
+        click.echo(f"result: {self.path} (ear.status {submodule.status.value})", err=True)
 
 
 def ear_options(function: Callable[..., None]) -> Callable[..., None]:

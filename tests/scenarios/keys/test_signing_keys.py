@@ -368,7 +368,8 @@ def test_a_new_key_in_a_file_is_not_stored_in_the_clear_unasked(tmp_path: Path) 
     assert done.returncode == 2
     assert "got no terminal to ask on" in done.stderr
     assert not path.exists()
-    assert casemate("key", "generate", f"file:{path}", "--unencrypted").returncode == 0
+    made = casemate("key", "generate", f"file:{path}", "--unencrypted")
+    assert (made.returncode, made.stderr) == (0, f"Wrote {path}.\n")
     assert path.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----\n")
 
 

@@ -106,3 +106,11 @@ def test_a_key_that_cannot_sign_writes_nothing(
         "hint: make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY.pem",
     ]
     assert not (tmp_path / "ear.jwt").exists()
+
+
+def test_the_token_that_was_written_is_named_with_its_status(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments(world, tmp_path), "--mrenclave", MRENCLAVE.hex()]) == 0
+    # A simulated platform is never affirming.
+    assert capsys.readouterr().err == f"result: {tmp_path / 'ear.jwt'} (ear.status contraindicated)\n"
