@@ -547,6 +547,19 @@ def test_a_proxy_that_gives_no_tunnel_is_reported_without_its_password(
     assert "p@ss" not in "".join(traceback.format_exception(error))
 
 
+def test_a_proxy_that_is_down_is_named_in_the_place_of_the_service(intel: FakeIntel, clock: Clock) -> None:
+    proxy = Proxy()
+    proxy.listener.shutdown(socket.SHUT_RDWR)
+    proxy.listener.close()
+    error = refusal(upstream(intel, clock, proxy=proxy_address(proxy.url)))
+    place = proxy.url.rpartition("@")[2]
+    assert str(error) == (
+        f"collateral from localhost: expected status 200, got the proxy {place}: Connection refused, 4 times "
+        f"({intel.url}/sgx/certification/v4/tcb)"
+    )
+    assert error.hint == "see that the service can be reached from here, and is well"
+
+
 def test_an_unreadable_file_of_authorities_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "ca.pem"
     empty.write_text("nothing")

@@ -21,6 +21,8 @@ _AT_ONCE: Final = 1 << 16
 _MOST_OF_A_REFUSAL: Final = 2048
 #: zlib's word for the gzip format (RFC 1952) alone.
 _GZIP: Final = 31
+#: http.client has no class of its own for it.
+_NO_TUNNEL: Final = "Tunnel connection failed"
 _FAILURES: Final[dict[type[Exception], str]] = {
     TimeoutError: "nothing in time",
     http.client.RemoteDisconnected: "the end of the connection instead of an answer",
@@ -115,7 +117,8 @@ def exchange(
     except (OSError, http.client.HTTPException, ValueError, zlib.error) as error:
         if connection.is_cut:
             return Broken(what=f"no whole answer in {times.answer:.1f} seconds", transient=True)
-        return Broken(what=_describe(error), transient=not isinstance(error, ValueError))
+        what = f"{connection.silent_proxy}{_describe(error)}"
+        return Broken(what=what, transient=not isinstance(error, ValueError))
 
 
 def _exchange(
@@ -152,11 +155,21 @@ class _Connection(http.client.HTTPSConnection):
         super().__init__(host, port, timeout=times.connect, context=context)
         if proxy is not None:
             self.set_tunnel(address.host, address.port, _proxy_headers(proxy))
+        self._proxy = proxy
         self._read_timeout = times.read
         self.is_cut = False
+        #: How a message begins when not even the proxy could be reached; else empty.
+        self.silent_proxy = ""
 
     def connect(self) -> None:
-        super().connect()
+        try:
+            super().connect()
+        except OSError as error:
+            # A proxy that was reached and refuses the tunnel is spoken of as that.
+            refused = str(error).startswith(_NO_TUNNEL)
+            if self._proxy is not None and self.sock is None and not refused:
+                self.silent_proxy = f"the proxy {self._proxy.host}:{self._proxy.port}: "
+            raise
         if self.is_cut:
             raise TimeoutError
         self.sock.settimeout(self._read_timeout)
@@ -238,7 +251,6 @@ def _describe(error: Exception) -> str:
             return words
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # http.client has no class of its own for it.
-    if str(error).startswith("Tunnel connection failed"):
+    if str(error).startswith(_NO_TUNNEL):
         return "no tunnel from the proxy"
     return f"a broken answer ({type(error).__name__})"
