@@ -96,7 +96,8 @@ def _read(descriptor: int, size: int, path: str) -> bytes:
 
 
 def _unreadable(error: OSError | ValueError, path: str) -> ToolchainError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    # ValueError: the only thing that no path may hold. Python's words for it differ from version to version.
+    reason = (error.strerror or str(error)) if isinstance(error, OSError) else "a path with a NUL"
     return ToolchainError("file cannot be read", got=reason, where=path)
 
 

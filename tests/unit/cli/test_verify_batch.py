@@ -220,7 +220,7 @@ READABLE = "a file that can be read"
         ({"tcb_info": "{folder}/nowhere"}, READABLE, NO_FILE),
         ({"quote": "{folder}"}, "a regular file", "another kind of file ({folder})"),
         ({"quote": "/dev/zero"}, "a regular file", "another kind of file (/dev/zero)"),
-        ({"quote": "/a\0b"}, READABLE, "embedded null byte (/a�b)"),
+        ({"quote": "/a\0b"}, READABLE, "a path with a NUL (/a�b)"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
