@@ -173,7 +173,7 @@ def _application(
         project,
         Sources(
             application=source,
-            environment=environment,
+            environment=(environment,),
             attester=Path(casemate_attester.__file__).parent.parent,
             interpreter=interpreter,
         ),

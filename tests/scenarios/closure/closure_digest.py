@@ -28,7 +28,7 @@ install_environment(
 )
 sources = Sources(
     application=NOTES,
-    environment=environment,
+    environment=(environment,),
     attester=Path(casemate_attester.__file__).parent.parent,
     interpreter=interpreter,
 )

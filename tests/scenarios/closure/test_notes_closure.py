@@ -59,7 +59,9 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> Notes:
     install_environment(
         NOTES, "uv.lock", interpreter, environment, interface=interface, progress=lambda _step: None
     )
-    sources = Sources(application=NOTES, environment=environment, attester=ATTESTER, interpreter=interpreter)
+    sources = Sources(
+        application=NOTES, environment=(environment,), attester=ATTESTER, interpreter=interpreter
+    )
     return Notes(project=project, sources=sources, closure=closure_of(project, sources))
 
 
@@ -85,7 +87,7 @@ def serve(
 
 def test_what_a_run_imports_is_contained_in_the_closure(notes: Notes, tmp_path: Path) -> None:
     python = [str(notes.interpreter.executable), "-I", "-S", "-B", "-X", "utf8"]
-    loaded = serve(python, tmp_path, [NOTES, ATTESTER, notes.sources.environment])
+    loaded = serve(python, tmp_path, [NOTES, ATTESTER, *notes.sources.environment])
     paths = {file.path for file in notes.closure.files}
     for name, file in sorted(loaded.items()):
         inside = next(
@@ -105,7 +107,8 @@ def test_the_closure_alone_serves_the_application(notes: Notes, tmp_path: Path) 
         path.chmod(0o755 if file.executable else 0o644)
     # Libraries of wheels are found by the closure of libraries, which is another part of a build.
     home = root / "opt/python/lib" / f"python{notes.interpreter.version}"
-    for libraries in notes.sources.environment.glob("*.libs"):
+    (environment,) = notes.sources.environment
+    for libraries in environment.glob("*.libs"):
         (home / "site-packages" / libraries.name).symlink_to(libraries)
     python = root / "opt/python/bin" / f"python{notes.interpreter.version}"
     library = str(notes.interpreter.libpython.parent) if notes.interpreter.libpython else ""

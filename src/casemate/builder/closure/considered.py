@@ -14,11 +14,11 @@ from casemate.builder.layout import PYTHON_HOME, interpreter_path, site_packages
 _ENVIRONMENTS = frozenset({"site-packages", "dist-packages"})
 
 
-def consider(interpreter: Interpreter, environment: Path, taken: Collection[Path]) -> Considered:
+def consider(interpreter: Interpreter, environment: tuple[Path, ...], taken: Collection[Path]) -> Considered:
     """Count every regular file, and name those that are not ``taken``.
 
-    The packages that happen to be installed into the interpreter itself are not counted: the environment
-    stands in their place.
+    The packages that happen to be installed into the interpreter itself are not counted: the folders of
+    ``environment`` stand in their place.
     """
     files = 0
     size = 0
@@ -31,7 +31,7 @@ def consider(interpreter: Interpreter, environment: Path, taken: Collection[Path
     return Considered(files=files, size=size, left_out=tuple(sorted(set(left_out))))
 
 
-def _everything(interpreter: Interpreter, environment: Path) -> Iterator[tuple[Path, str]]:
+def _everything(interpreter: Interpreter, environment: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
     yield interpreter.executable, interpreter_path(interpreter.version)
     if interpreter.libpython is not None:
         yield interpreter.libpython, f"{PYTHON_HOME}/lib/{interpreter.libpython.name}"
@@ -39,7 +39,8 @@ def _everything(interpreter: Interpreter, environment: Path) -> Iterator[tuple[P
     yield from _below(interpreter.stdlib, stdlib)
     if not interpreter.dynload.is_relative_to(interpreter.stdlib):
         yield from _below(interpreter.dynload, f"{stdlib}/lib-dynload")
-    yield from _below(environment, site_packages(interpreter.version))
+    for folder in environment:
+        yield from _below(folder, site_packages(interpreter.version))
 
 
 def _below(folder: Path, path: str) -> Iterator[tuple[Path, str]]:

@@ -58,6 +58,11 @@ class Distribution:
     folder: Path
     files: tuple[str, ...]
 
+    @property
+    def root(self) -> Path:
+        """The folder in which it is installed."""
+        return self.folder.parent
+
     def entry_points(self, group: str) -> tuple[str, ...]:
         """Modules that its entry points of ``group`` name."""
         file = self.folder / "entry_points.txt"

@@ -52,8 +52,10 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
     interface = interface_of(project, sources.application)
     graph = new_graph(sources, load_rules(), interface)
     first = add_roots(graph, project, sources, interface)
-    distributions = read_distributions(sources.environment)
-    _grow(graph, project, sources, distributions)
+    distributions = tuple(
+        distribution for folder in sources.environment for distribution in read_distributions(folder)
+    )
+    _grow(graph, project, distributions)
     refuse_missing_imports(graph, project, first)
     files = _Files(graph, project, sources, distributions)
     files.collect()
@@ -79,7 +81,7 @@ def _require_readable(interpreter: Interpreter) -> None:
         )
 
 
-def _grow(graph: Graph, project: Project, sources: Sources, distributions: tuple[Distribution, ...]) -> None:
+def _grow(graph: Graph, project: Project, distributions: tuple[Distribution, ...]) -> None:
     """Follow imports, then plugins and listed packages and, when asked for, whole distributions."""
     before = -1
     while len(graph.nodes) != before:
@@ -93,7 +95,7 @@ def _grow(graph: Graph, project: Project, sources: Sources, distributions: tuple
             for package in node.scan.listed:
                 _add_package(graph, package, name)
         if project.closure.mode is ClosureMode.DISTRIBUTION:
-            _add_whole(graph, sources, distributions)
+            _add_whole(graph, distributions)
 
 
 def _step(by: str, detail: str) -> Step:
@@ -110,8 +112,8 @@ def _add_package(graph: Graph, package: str, by: str) -> None:
                 _add_package(graph, module, by)
 
 
-def _add_whole(graph: Graph, sources: Sources, distributions: tuple[Distribution, ...]) -> None:
-    reached = _reached_distributions(graph, sources, distributions)
+def _add_whole(graph: Graph, distributions: tuple[Distribution, ...]) -> None:
+    reached = _reached_distributions(graph, distributions)
     for distribution, module in reached.items():
         for file in distribution.files:
             path = PurePosixPath(file)
@@ -120,11 +122,9 @@ def _add_whole(graph: Graph, sources: Sources, distributions: tuple[Distribution
                 graph.add(name, _step(module, f"{distribution.name} is taken whole"))
 
 
-def _reached_distributions(
-    graph: Graph, sources: Sources, distributions: tuple[Distribution, ...]
-) -> dict[Distribution, str]:
+def _reached_distributions(graph: Graph, distributions: tuple[Distribution, ...]) -> dict[Distribution, str]:
     """Distributions of which a module is reached, each with the first such module."""
-    owners = {sources.environment / file: owner for owner in distributions for file in owner.files}
+    owners = {owner.root / file: owner for owner in distributions for file in owner.files}
     reached: dict[Distribution, str] = {}
     for name, node in graph.nodes.items():
         owner = owners.get(node.found.file) if node.found.file is not None else None
@@ -185,7 +185,7 @@ class _Files:
 
     def _put(self, path: str, host: Path, reason: Reason, *, executable: bool = False) -> None:
         if path not in self._files:
-            for folder in (self._sources.application, self._sources.environment):
+            for folder in (self._sources.application, *self._sources.environment):
                 if host.is_relative_to(folder):
                     require_within(host, folder)
             self._files[path] = ImageFile(path=path, content=host, executable=executable, reason=reason)
@@ -268,15 +268,15 @@ class _Files:
     def _metadata(self) -> None:
         packages = site_packages(self._interpreter.version)
         whole = self._project.closure.mode is ClosureMode.DISTRIBUTION
-        reached = _reached_distributions(self._graph, self._sources, self._distributions)
+        reached = _reached_distributions(self._graph, self._distributions)
         for distribution, module in reached.items():
             of = self._path_in_image(self._graph.nodes[module].found)
             for file in distribution.metadata():
                 path = f"{packages}/{distribution.folder.name}/{file.name}"
                 detail = f"metadata of {distribution.name}"
                 self._put(path, file, Reason(rule=Rule.METADATA, of=of, detail=detail))
-            for file in _whole_data(distribution, self._sources.environment) if whole else ():
-                path = f"{packages}/{file.relative_to(self._sources.environment).as_posix()}"
+            for file in _whole_data(distribution) if whole else ():
+                path = f"{packages}/{file.relative_to(distribution.root).as_posix()}"
                 detail = f"{distribution.name} is taken whole"
                 self._put(path, file, Reason(rule=Rule.PACKAGE_DATA, of=of, detail=detail))
 
@@ -292,14 +292,14 @@ class _Files:
                     self._data(f"/app/{name}", file, Rule.INCLUDED, None, detail)
 
 
-def _whole_data(distribution: Distribution, environment: Path) -> Iterator[Path]:
+def _whole_data(distribution: Distribution) -> Iterator[Path]:
     for name in distribution.files:
         path = PurePosixPath(name)
         if ".dist-info" in path.parts[0] or path.parts[0] in {"..", "bin"} or _TESTS & set(path.parts):
             continue
         is_extension = path.suffix == ".so" and not path.parts[0].endswith(".libs")
-        if (is_data(path.name) or is_extension) and (environment / name).is_file():
-            yield environment / name
+        if (is_data(path.name) or is_extension) and (distribution.root / name).is_file():
+            yield distribution.root / name
 
 
 def _packages_with_source(graph: Graph, project: Project) -> tuple[str, ...]:

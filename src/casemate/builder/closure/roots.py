@@ -33,13 +33,14 @@ class Sources:
 
     Attributes:
         application: The application's own files (``app.source``).
-        environment: The installed distributions.
+        environment: Folders of installed distributions, in the order in which Python searches them. In the
+            enclave they are one folder; where two of them have the same file, the first one's is taken.
         attester: The folder that holds the package ``casemate_attester``.
         interpreter: The interpreter.
     """
 
     application: Path
-    environment: Path
+    environment: tuple[Path, ...]
     attester: Path
     interpreter: Interpreter
 
@@ -52,7 +53,7 @@ class Sources:
             Root(host=self.attester, path=packages, owner=Owner.ATTESTER, only=ATTESTER),
             Root(host=self.interpreter.stdlib, path=stdlib, owner=Owner.STANDARD_LIBRARY),
             Root(host=self.interpreter.dynload, path=f"{stdlib}/lib-dynload", owner=Owner.STANDARD_LIBRARY),
-            Root(host=self.environment, path=packages, owner=Owner.DISTRIBUTION),
+            *(Root(host=folder, path=packages, owner=Owner.DISTRIBUTION) for folder in self.environment),
         )
 
 

@@ -97,7 +97,7 @@ class World:
     def sources(self) -> Sources:
         return Sources(
             application=self.root / "app",
-            environment=self.root / "env",
+            environment=(self.root / "env",),
             attester=self.root / "attester",
             interpreter=self.interpreter,
         )
