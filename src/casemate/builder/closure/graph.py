@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from encodings.aliases import aliases as codec_aliases
 from typing import Final
 
-from casemate.builder.closure.conditions import dotted_or_none
-from casemate.builder.closure.extensions import names_in_extension
 from casemate.builder.closure.finder import Finder, Found, Kind, Owner
+from casemate.builder.closure.reader import ModuleReader
 from casemate.builder.closure.rules import Rules
-from casemate.builder.closure.scan import Import, Scan, scan_module
+from casemate.builder.closure.scan import Import, Scan
 from casemate.builder.contents import Rule
 from casemate.errors import ClosureError
 
@@ -47,14 +45,18 @@ class Graph:
         finder: Finds modules.
         rules: Hidden imports and cuts.
         version: Version of the interpreter that will run the code.
+        reader: Reads modules.
     """
 
-    def __init__(self, finder: Finder, rules: Rules, version: tuple[int, int, int]) -> None:
+    def __init__(
+        self, finder: Finder, rules: Rules, version: tuple[int, int, int], reader: ModuleReader
+    ) -> None:
         self.finder = finder
         self.nodes: dict[str, Node] = {}
         self.missing: list[tuple[str, Import]] = []
         self._rules = rules
         self._version = version
+        self._reader = reader
         self._loadable: dict[str, bool] = {}
         self._binders: dict[str, set[str]] = {}
         self._pairs: dict[str, frozenset[tuple[str, str]]] = {}
@@ -104,7 +106,7 @@ class Graph:
         source = found.file.read_bytes()
         own = found.root is not None and found.root.owner is Owner.APPLICATION
         try:
-            scan = scan_module(
+            scan = self._reader.scan(
                 source,
                 name=found.name,
                 is_package=found.is_package,
@@ -128,7 +130,7 @@ class Graph:
     def _scan_extension(self, found: Found) -> Scan:
         assert found.file is not None  # noqa: S101 - an extension is a file
         imports = []
-        for candidate in names_in_extension(found.file.read_bytes(), found.name.partition(".")[0]):
+        for candidate in self._reader.names(found.file.read_bytes(), found.name.partition(".")[0]):
             name = self._longest_module(candidate)
             if name is not None and name != found.name:
                 detail = f"name in the data of {found.file.name}: {name}"
@@ -295,7 +297,7 @@ class Graph:
         word = attribute.encode()
         for name in self._binders.get(package, set()) - {package}:
             if name not in self._pairs and word in self._sources.get(name, b""):
-                self._pairs[name] = attributes_asked(self._sources[name])
+                self._pairs[name] = self._reader.attributes(self._sources[name])
             if (package, attribute) in self._pairs.get(name, ()):
                 self._asked.add((package, attribute))
                 return True
@@ -306,28 +308,3 @@ class Graph:
         while module:
             self._binders.setdefault(module, set()).add(importer)
             module = module.rpartition(".")[0]
-
-
-def attributes_asked(source: bytes) -> frozenset[tuple[str, str]]:
-    """Pairs of module and attribute, for every attribute of a name that an import has bound."""
-    nodes = list(ast.walk(ast.parse(source)))
-    bound = dict(_modules_bound(nodes))
-    pairs: set[tuple[str, str]] = set()
-    for node in nodes:
-        dotted = dotted_or_none(node.value) if isinstance(node, ast.Attribute) else None
-        first, _, rest = (dotted or "").partition(".")
-        if isinstance(node, ast.Attribute) and first in bound:
-            pairs.add((f"{bound[first]}.{rest}" if rest else bound[first], node.attr))
-    return frozenset(pairs)
-
-
-def _modules_bound(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
-    """Names, and the modules for which imports let them stand."""
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                first = alias.name.partition(".")[0]
-                yield alias.asname or first, alias.name if alias.asname else first
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            for alias in node.names:
-                yield alias.asname or alias.name, f"{node.module}.{alias.name}"

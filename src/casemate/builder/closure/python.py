@@ -21,6 +21,7 @@ from casemate.builder.closure.data import (
 from casemate.builder.closure.finder import Found, Kind, Owner
 from casemate.builder.closure.graph import Graph, Step
 from casemate.builder.closure.questions import find_questions, refuse_missing_imports
+from casemate.builder.closure.reader import DirectReader, ModuleReader
 from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
 from casemate.builder.closure.rules import load_rules
 from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure
@@ -35,13 +36,19 @@ _SITE_CUSTOMIZATION = "sitecustomize"
 _TESTS = frozenset({"tests", "test", "__pycache__", "include"})
 
 
-def find_python_closure(project: Project, sources: Sources, compile_modules: Compiler) -> PythonClosure:
+def find_python_closure(
+    project: Project,
+    sources: Sources,
+    compile_modules: Compiler,
+    reader: ModuleReader | None = None,
+) -> PythonClosure:
     """Everything of Python that the application needs, and nothing else that can be told apart.
 
     Args:
         project: The application's ``casemate.toml``.
         sources: Where its files, its environment and its interpreter are.
         compile_modules: Compiles with that interpreter.
+        reader: Reads modules; ``None`` for one that remembers nothing.
 
     Raises:
         ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
@@ -50,7 +57,7 @@ def find_python_closure(project: Project, sources: Sources, compile_modules: Com
     """
     _require_readable(sources.interpreter)
     interface = interface_of(project, sources.application)
-    graph = new_graph(sources, load_rules(), interface)
+    graph = new_graph(sources, load_rules(), interface, reader or DirectReader())
     first = add_roots(graph, project, sources, interface)
     distributions = tuple(
         distribution for folder in sources.environment for distribution in read_distributions(folder)

@@ -10,6 +10,7 @@ from casemate.builder.closure.data import application_files, included
 from casemate.builder.closure.entry import ApplicationCode
 from casemate.builder.closure.finder import Finder, Kind, Owner, Root
 from casemate.builder.closure.graph import Graph, Step
+from casemate.builder.closure.reader import ModuleReader
 from casemate.builder.closure.rules import Cut, Hidden, Rules
 from casemate.builder.closure.values import Interpreter
 from casemate.builder.contents import Rule
@@ -78,14 +79,14 @@ def interface_of(project: Project, application: Path) -> Interface | None:
     return found
 
 
-def new_graph(sources: Sources, rules: Rules, interface: Interface | None) -> Graph:
+def new_graph(sources: Sources, rules: Rules, interface: Interface | None, reader: ModuleReader) -> Graph:
     """An empty graph that knows which server is not used."""
     unused = Cut(by=ATTESTER + "*", of=_OTHER_SERVERS[interface], reason="the other kind of server")
     release = (int(part) for part in sources.interpreter.release.split("."))
     major, minor, micro = release
     built = Hidden(imports=(sources.interpreter.build_time_module,), reason="imported by a name put together")
     rules = Rules(hidden={**rules.hidden, "sysconfig": built}, cuts=(*rules.cuts, unused))
-    return Graph(Finder(sources.search_path(), sources.interpreter), rules, (major, minor, micro))
+    return Graph(Finder(sources.search_path(), sources.interpreter), rules, (major, minor, micro), reader)
 
 
 def add_roots(graph: Graph, project: Project, sources: Sources, interface: Interface | None) -> str:
