@@ -7,7 +7,14 @@ about the application's own code becomes a question to the developer, never a gu
 
 from casemate.builder.closure.python import find_python_closure
 from casemate.builder.closure.roots import Sources, interface_of
-from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure, Question
+from casemate.builder.closure.values import (
+    Compiler,
+    Interpreter,
+    ModuleSource,
+    PythonClosure,
+    Question,
+    ReachedModule,
+)
 
 __all__ = [
     "Compiler",
@@ -15,6 +22,7 @@ __all__ = [
     "ModuleSource",
     "PythonClosure",
     "Question",
+    "ReachedModule",
     "Sources",
     "find_python_closure",
     "interface_of",

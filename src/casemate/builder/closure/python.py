@@ -21,6 +21,7 @@ from casemate.builder.closure.data import (
 from casemate.builder.closure.finder import Found, Kind, Owner
 from casemate.builder.closure.graph import Graph, Step
 from casemate.builder.closure.questions import find_questions, refuse_missing_imports
+from casemate.builder.closure.reached import reached_modules
 from casemate.builder.closure.reader import DirectReader, ModuleReader
 from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
 from casemate.builder.closure.rules import load_rules
@@ -72,6 +73,7 @@ def find_python_closure(
         questions=find_questions(graph, project),
         considered=consider(sources.interpreter, sources.environment, files.taken),
         interface=interface,
+        modules=reached_modules(graph),
     )
 
 

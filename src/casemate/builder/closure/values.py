@@ -84,6 +84,30 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReachedModule:
+    """A module of the closure.
+
+    Attributes:
+        name: Its absolute name.
+        is_own: Whether it is the application's own.
+        file: Where it lies, relative to the folder in which Python looks for it: ``"notes/store.py"``; empty
+            for what has no file.
+        source: Its text, when it is the application's own and there is one.
+        is_package: Whether it can have submodules.
+        asked_by: Name of the module that asked for it; ``None`` for a root.
+        detail: How it asked: ``"import json (notes/store.py:3)"``.
+    """
+
+    name: str
+    is_own: bool
+    file: str
+    source: bytes | None
+    is_package: bool
+    asked_by: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PythonClosure:
     """The Python part of an image.
 
@@ -92,9 +116,11 @@ class PythonClosure:
         questions: Sorted by place.
         considered: What interpreter and environment hold altogether.
         interface: How the application is served; ``None`` for a command.
+        modules: Those that are reached, in the order in which they were.
     """
 
     files: tuple[ImageFile, ...]
     questions: tuple[Question, ...]
     considered: Considered
     interface: Interface | None
+    modules: tuple[ReachedModule, ...] = ()
