@@ -34,6 +34,8 @@ _THREAD_POOLS: Final = (
     "OPENBLAS_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
+#: joblib's locks and processes do not work in Gramine: it computes in one thread, and starts no ``lscpu``.
+_SERIAL: Final = {"JOBLIB_MULTIPROCESSING": "0", "LOKY_MAX_CPU_COUNT": "1"}
 _UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 
 
@@ -192,6 +194,7 @@ def environment(project: Project) -> dict[str, str]:
         "TZ": time_zone(project),
         "XDG_CACHE_HOME": f"{TEMPORARY_FOLDER}/.cache",
         **dict.fromkeys(_THREAD_POOLS, "1"),
+        **_SERIAL,
         **dict(project.env),
         "LD_LIBRARY_PATH": ":".join(ENCLAVE_LIBRARY_PATH),
     }
