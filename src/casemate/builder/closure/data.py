@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -42,58 +40,6 @@ _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _PATTERNS: Final = "patterns are relative to app.source; ** stands for any number of folders"
 _LARGEST_KEY: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """An installed distribution.
-
-    Attributes:
-        name: Its name, normalised.
-        folder: Its ``.dist-info``.
-        files: What it installed, relative to the environment.
-    """
-
-    name: str
-    folder: Path
-    files: tuple[str, ...]
-
-    @property
-    def root(self) -> Path:
-        """The folder in which it is installed."""
-        return self.folder.parent
-
-    def entry_points(self, group: str) -> tuple[str, ...]:
-        """Modules that its entry points of ``group`` name."""
-        file = self.folder / "entry_points.txt"
-        section = ""
-        modules: list[str] = []
-        for line in file.read_text("utf-8").splitlines() if file.is_file() else ():
-            text = line.strip()
-            if text.startswith("["):
-                section = text.strip("[]").strip()
-            elif "=" in text and section == group:
-                modules.append(text.partition("=")[2].partition(":")[0].partition("[")[0].strip())
-        return tuple(modules)
-
-    def metadata(self) -> Iterator[Path]:
-        """The files by which :mod:`importlib.metadata` knows it."""
-        for name in ("METADATA", "entry_points.txt"):
-            file = self.folder / name
-            if file.is_file():
-                yield file
-
-
-def read_distributions(environment: Path) -> tuple[Distribution, ...]:
-    """What is installed in ``environment``, sorted by name."""
-    found = []
-    for folder in sorted(environment.glob("*.dist-info")):
-        record = folder / "RECORD"
-        rows = csv.reader(record.read_text("utf-8").splitlines()) if record.is_file() else ()
-        files = tuple(sorted(str(PurePosixPath(row[0])) for row in rows if row))
-        name = re.sub(r"[-_.]+", "-", folder.name.removesuffix(".dist-info").rpartition("-")[0]).lower()
-        found.append(Distribution(name=name, folder=folder, files=files))
-    return tuple(found)
 
 
 def package_data(folder: Path) -> Iterator[Path]:

@@ -1,11 +1,11 @@
 """What is installed in an environment: distributions, the files that are theirs, and how they are described.
 
-``RECORD`` (PyPA, "Recording installed projects") is written by whoever made the distribution, so nothing in it
-is believed: a line counts when it is a relative path without ``..`` and without control characters, and only
-for files that are there. Lines that name anything else are passed over; scripts outside the environment are
-such lines in honest records, too. A record that is absent, larger than :data:`LARGEST_RECORD`, not UTF-8 or not
-CSV says nothing: then a distribution owns what its ``top_level.txt`` names, or else what is called as it is.
-Debian's packages have none.
+``RECORD`` (PyPA, "Recording installed projects") is written by whoever made the distribution, so nothing in
+it is believed: a line counts when it is a relative path without ``..`` and without control characters, and
+only for files that are there. Lines that name anything else are passed over; scripts outside the environment
+are such lines in honest records, too. A record that is absent, larger than :data:`LARGEST_RECORD`, not UTF-8
+or not CSV says nothing: then a distribution owns what its ``top_level.txt`` names, or else what is called as
+it is. Debian's packages have none.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from typing import Final
 #: Bytes; the record of a distribution with a hundred thousand files is smaller.
 LARGEST_RECORD: Final = 32 << 20
 _LARGEST_TEXT: Final = 1 << 20
+#: No file can be called longer; asking for one fails in another way than asking for one that is not there.
+_LONGEST_NAME: Final = 255
+_LONGEST_PATH: Final = 1024
 #: What :mod:`importlib.metadata` reads of a distribution to know its name, its requirements and its plugins.
 _DESCRIPTION: Final = ("METADATA", "PKG-INFO", "entry_points.txt", "requires.txt", "top_level.txt")
 _RECORDS: Final = ("RECORD", "installed-files.txt")
@@ -111,6 +114,8 @@ def _own(line: str) -> str | None:
     """``line`` of a record as a path inside the environment, in its shortest form."""
     path = PurePosixPath(line)
     if not path.parts or path.is_absolute() or ".." in path.parts or not line.isprintable():
+        return None
+    if len(line) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
         return None
     return str(path)
 

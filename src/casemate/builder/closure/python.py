@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from casemate.builder.closure.considered import consider
 from casemate.builder.closure.containment import require_within
 from casemate.builder.closure.data import (
-    Distribution,
     application_data,
     application_files,
     included,
-    is_data,
     package_data,
-    read_distributions,
     refuse_private_key,
 )
+from casemate.builder.closure.distributions import Distribution, read_distributions
 from casemate.builder.closure.finder import Found, Kind, Owner
 from casemate.builder.closure.graph import Graph, Step
 from casemate.builder.closure.questions import find_questions, refuse_missing_imports
@@ -26,15 +23,14 @@ from casemate.builder.closure.reader import DirectReader, ModuleReader
 from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
 from casemate.builder.closure.rules import load_rules
 from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure
+from casemate.builder.closure.whole import add_whole, reached_distributions, whole_files
 from casemate.builder.contents import ImageFile, Reason, Rule
 from casemate.builder.layout import interpreter_path, site_packages, standard_library
 from casemate.errors import ClosureError
 from casemate.project import PROJECT_FILE, ClosureMode, Project
 
-#: Folders of a distribution that are never taken, not even with the whole distribution.
 #: The module that site imports at start, from wherever it finds it.
 _SITE_CUSTOMIZATION = "sitecustomize"
-_TESTS = frozenset({"tests", "test", "__pycache__", "include"})
 
 
 def find_python_closure(
@@ -60,10 +56,8 @@ def find_python_closure(
     interface = interface_of(project, sources.application)
     graph = new_graph(sources, load_rules(), interface, reader or DirectReader())
     first = add_roots(graph, project, sources, interface)
-    distributions = tuple(
-        distribution for folder in sources.environment for distribution in read_distributions(folder)
-    )
-    _grow(graph, project, distributions)
+    distributions = read_distributions(sources.environment)
+    _grow(graph, project, distributions, sources.interpreter.suffixes)
     refuse_missing_imports(graph, project, first)
     files = _Files(graph, project, sources, distributions)
     files.collect()
@@ -90,7 +84,9 @@ def _require_readable(interpreter: Interpreter) -> None:
         )
 
 
-def _grow(graph: Graph, project: Project, distributions: tuple[Distribution, ...]) -> None:
+def _grow(
+    graph: Graph, project: Project, distributions: tuple[Distribution, ...], suffixes: tuple[str, ...]
+) -> None:
     """Follow imports, then plugins and listed packages and, when asked for, whole distributions."""
     before = -1
     while len(graph.nodes) != before:
@@ -104,7 +100,7 @@ def _grow(graph: Graph, project: Project, distributions: tuple[Distribution, ...
             for package in node.scan.listed:
                 _add_package(graph, package, name)
         if project.closure.mode is ClosureMode.DISTRIBUTION:
-            _add_whole(graph, distributions)
+            add_whole(graph, distributions, suffixes)
 
 
 def _step(by: str, detail: str) -> Step:
@@ -119,27 +115,6 @@ def _add_package(graph: Graph, package: str, by: str) -> None:
             inner = graph.finder.find(module)
             if inner is not None and inner.is_package:
                 _add_package(graph, module, by)
-
-
-def _add_whole(graph: Graph, distributions: tuple[Distribution, ...]) -> None:
-    reached = _reached_distributions(graph, distributions)
-    for distribution, module in reached.items():
-        for file in distribution.files:
-            path = PurePosixPath(file)
-            if path.suffix == ".py" and not _TESTS & set(path.parts) and path.name != "conftest.py":
-                name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-                graph.add(name, _step(module, f"{distribution.name} is taken whole"))
-
-
-def _reached_distributions(graph: Graph, distributions: tuple[Distribution, ...]) -> dict[Distribution, str]:
-    """Distributions of which a module is reached, each with the first such module."""
-    owners = {owner.root / file: owner for owner in distributions for file in owner.files}
-    reached: dict[Distribution, str] = {}
-    for name, node in graph.nodes.items():
-        owner = owners.get(node.found.file) if node.found.file is not None else None
-        if owner is not None:
-            reached.setdefault(owner, name)
-    return reached
 
 
 class _Files:
@@ -277,16 +252,15 @@ class _Files:
     def _metadata(self) -> None:
         packages = site_packages(self._interpreter.version)
         whole = self._project.closure.mode is ClosureMode.DISTRIBUTION
-        reached = _reached_distributions(self._graph, self._distributions)
+        reached = reached_distributions(self._graph, self._distributions)
         for distribution, module in reached.items():
             of = self._path_in_image(self._graph.nodes[module].found)
-            for file in distribution.metadata():
-                path = f"{packages}/{distribution.folder.name}/{file.name}"
+            for file in distribution.metadata(records=whole):
+                path = f"{packages}/{file.relative_to(distribution.root).as_posix()}"
                 detail = f"metadata of {distribution.name}"
                 self._put(path, file, Reason(rule=Rule.METADATA, of=of, detail=detail))
-            for file in _whole_data(distribution) if whole else ():
+            for file, detail in whole_files(distribution) if whole else ():
                 path = f"{packages}/{file.relative_to(distribution.root).as_posix()}"
-                detail = f"{distribution.name} is taken whole"
                 self._put(path, file, Reason(rule=Rule.PACKAGE_DATA, of=of, detail=detail))
 
     def _included(self) -> None:
@@ -299,16 +273,6 @@ class _Files:
                     file = self._sources.application / name
                     detail = f'include = "{pattern}"'
                     self._data(f"/app/{name}", file, Rule.INCLUDED, None, detail)
-
-
-def _whole_data(distribution: Distribution) -> Iterator[Path]:
-    for name in distribution.files:
-        path = PurePosixPath(name)
-        if ".dist-info" in path.parts[0] or path.parts[0] in {"..", "bin"} or _TESTS & set(path.parts):
-            continue
-        is_extension = path.suffix == ".so" and not path.parts[0].endswith(".libs")
-        if (is_data(path.name) or is_extension) and (distribution.root / name).is_file():
-            yield distribution.root / name
 
 
 def _packages_with_source(graph: Graph, project: Project) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Closure mode ``distribution``: of every distribution that is reached, everything that a program could use.
 
-Its modules become part of the graph, so that what they import is reached in turn. Left out are tests, headers,
-type stubs, static libraries, sources of other languages, texts for people, and bytecode beside its source.
+Its modules become part of the graph, so that what they import is reached in turn. Left out are tests,
+headers, type stubs, static libraries, sources of other languages, texts for people, and bytecode beside its
+source.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """A small world: an interpreter with a handful of modules, an attester, an environment and an application."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,12 +104,19 @@ class World:
             interpreter=self.interpreter,
         )
 
-    def closure(self, more: str = "", *, app: str = 'serve = "web:app"\ninterface = "wsgi"') -> PythonClosure:
+    def closure(
+        self,
+        more: str = "",
+        *,
+        app: str = 'serve = "web:app"\ninterface = "wsgi"',
+        environment: tuple[Path, ...] | None = None,
+    ) -> PythonClosure:
         """The closure of a casemate.toml whose ``[app]`` says ``app``, followed by ``more``."""
         text = f'[app]\nname = "web"\n{app}\n{more}'
-        return find_python_closure(parse_project(text.encode(), "casemate.toml"), self.sources, self.compile)
+        sources = self.sources if environment is None else replace(self.sources, environment=environment)
+        return find_python_closure(parse_project(text.encode(), "casemate.toml"), sources, self.compile)
 
-    def files(self, more: str = "", **options: str) -> dict[str, ImageFile]:
+    def files(self, more: str = "", **options: Any) -> dict[str, ImageFile]:
         return {file.path: file for file in self.closure(more, **options).files}
 
 
