@@ -20,7 +20,8 @@ from casemate.errors import ProjectError, ToolchainError
 from casemate.project import PROJECT_FILE, Interface
 
 _DESCRIBE: Final = Path(__file__).with_name("host_python_describe.py")
-_COMPILE: Final = Path(__file__).with_name("host_python_compile.py")
+#: The program that compiles, run by the interpreter.
+COMPILE: Final = Path(__file__).with_name("host_python_compile.py")
 _NOT_PYTHON: Final = (1 << 64) - 1
 _OLDEST: Final = (3, 11)
 #: The environment of the interpreters that Casemate starts: nothing of the user's changes what they do.
@@ -131,7 +132,7 @@ def compile_modules(interpreter: Interpreter, sources: Sequence[ModuleSource]) -
     """
     request = json.dumps([[str(source.host), source.path] for source in sources]).encode()
     # Not -I, which would ignore PYTHONHASHSEED; the environment is ours, so -P and -s isolate as well.
-    command = [str(interpreter.executable), "-P", "-s", "-S", "-B", "-X", "utf8", str(_COMPILE)]
+    command = [str(interpreter.executable), "-P", "-s", "-S", "-B", "-X", "utf8", str(COMPILE)]
     try:
         done = subprocess.run(
             command, input=request, capture_output=True, timeout=_COMPILE_SECONDS, check=False, env=_CLEAN

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from casemate.adapters.gramine_installation import GramineInstallation
     from casemate.builder.build import Application, Built, Machine, Platform
     from casemate.builder.closure import Interpreter
+    from casemate.cli.build_keeping import Keeping
     from casemate.project import Project
     from casemate.settings import Settings
 
@@ -48,6 +49,7 @@ _SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked
     help="Interpreter of the application.  [default: the Python that runs casemate]",
 )
 @click.option("--gramine", type=_FOLDER, metavar="PREFIX", help="Prefix of the Gramine that will run it.")
+@click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next build.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     directory: Path,
@@ -56,6 +58,7 @@ def command(
     python: Path | None,
     gramine: Path | None,
     *,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Build a bundle from the application in DIRECTORY: image, manifest, measurement.
@@ -68,7 +71,9 @@ def command(
     if source != "host":
         raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
     was_signed = Bundle(output).signature_path.is_file()
-    built, application = build_bundle(directory, output, python=python, gramine=gramine)
+    built, application = build_bundle(
+        directory, output, python=python, gramine=gramine, use_cache=not no_cache
+    )
     if was_signed:
         click.echo(
             f"The signature went with the former bundle; sign again: casemate sign {output} --key URI",
@@ -78,7 +83,7 @@ def command(
 
 
 def build_bundle(
-    directory: Path, output: Path, *, python: Path | None, gramine: Path | None
+    directory: Path, output: Path, *, python: Path | None, gramine: Path | None, use_cache: bool
 ) -> tuple[Built, Application]:
     """Build a bundle with what this machine has.
 
@@ -87,9 +92,11 @@ def build_bundle(
         output: Where the bundle goes.
         python: The interpreter; ``None`` takes the one that runs Casemate.
         gramine: Prefix of Gramine; ``None`` looks for one.
+        use_cache: Whether what former builds have kept is used.
     """
     from casemate.adapters.gramine_installation import find_gramine
     from casemate.builder.build import build
+    from casemate.cli.build_keeping import keeping
     from casemate.settings import Settings
 
     settings = Settings.from_environment()
@@ -98,8 +105,12 @@ def build_bundle(
         click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     project = _project(directory)
     _warn(project)
-    with TemporaryDirectory(prefix="casemate-") as scratch, _progress() as progress:
-        application = _application(project, directory, python, (Path(scratch), progress))
+    with (
+        TemporaryDirectory(prefix="casemate-") as scratch,
+        _progress() as progress,
+        keeping(settings, use=use_cache) as kept,
+    ):
+        application = _application(project, directory, python, (Path(scratch), progress, kept))
         machine = _machine(application.interpreter, installed, settings)
         built = build(application, machine, output, progress)
     return built, application
@@ -147,15 +158,15 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def _application(
-    project: Project, directory: Path, python: Path | None, work: tuple[Path, Callable[[str], None]]
+    project: Project, directory: Path, python: Path | None, work: tuple[Path, Callable[[str], None], Keeping]
 ) -> Application:
     """Describe the interpreter, install the environment, find what is needed of both."""
     import casemate_attester
-    from casemate.adapters.host_python import compile_modules, describe_interpreter, install_environment
+    from casemate.adapters.host_python import describe_interpreter, install_environment
     from casemate.builder.build import Application
     from casemate.builder.closure import Sources, find_python_closure, interface_of
 
-    scratch, progress = work
+    scratch, progress, kept = work
     interpreter = describe_interpreter(python or Path(sys.executable))
     source = _source(directory, project)
     interface = interface_of(project, source)
@@ -177,7 +188,8 @@ def _application(
             attester=Path(casemate_attester.__file__).parent.parent,
             interpreter=interpreter,
         ),
-        lambda modules: compile_modules(interpreter, modules),
+        kept.compiler(interpreter),
+        kept.reader(),
     )
     return Application(
         project=project,

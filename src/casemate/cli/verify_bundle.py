@@ -111,7 +111,7 @@ def _rebuild(
         return ()
     with TemporaryDirectory(prefix="casemate-") as scratch:
         again = Path(scratch) / "bundle"
-        build_bundle(source, again, python=python, gramine=gramine)
+        build_bundle(source, again, python=python, gramine=gramine, use_cache=False)
         return compare_rebuild(given, require_parts(Bundle.open(again)))
 
 

@@ -1,0 +1,44 @@
+"""Compiles what was not compiled before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from casemate.builder.cache import Cache, Kind, key_of
+from casemate.builder.closure.values import Compiler, ModuleSource
+
+#: Kept for a module that is not valid Python; no bytecode is this short.
+_NOT_PYTHON: Final = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepingCompiler:
+    """Asks a compiler for what it does not find in a cache.
+
+    Attributes:
+        compiler: Compiles.
+        cache: Where bytecode is kept.
+        identity: Of everything that decides what the compiler gives, besides source and path.
+    """
+
+    compiler: Compiler
+    cache: Cache
+    identity: str
+
+    def __call__(self, sources: Sequence[ModuleSource], /) -> tuple[bytes | None, ...]:
+        """The bytes of an unchecked-hash pyc for each source; ``None`` where it is not valid Python."""
+        keys = [self._key(source) for source in sources]
+        found = {key: self.cache.find(Kind.BYTECODE, key) for key in keys}
+        missing = [(key, source) for key, source in zip(keys, sources, strict=True) if found[key] is None]
+        made = self.compiler([source for _, source in missing]) if missing else ()
+        for (key, source), code in zip(missing, made, strict=True):
+            found[key] = code or _NOT_PYTHON
+            if self._key(source) == key:  # it was not written to before it was compiled
+                self.cache.keep(Kind.BYTECODE, key, code or _NOT_PYTHON)
+        return tuple(found[key] or None for key in keys)
+
+    def _key(self, source: ModuleSource) -> str:
+        return key_of(self.identity, source.path, hashlib.sha256(source.host.read_bytes()).digest())
