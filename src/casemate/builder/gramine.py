@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from casemate.errors import ToolchainError
+from casemate.formats.gramine_versions import VERSIONS, gramine_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class EnclaveConstants:
         return self.ssa_frame_size * self.ssa_frames
 
 
-_SINCE_1_8: Final = EnclaveConstants(
+_SINCE_1_6: Final = EnclaveConstants(
     ssa_frame_size=0x4000,
     ssa_frames=2,
     stack_size=0x40000,
@@ -99,30 +99,22 @@ _SINCE_1_8: Final = EnclaveConstants(
     ),
 )
 
-#: Version -> its constants. 1.8 and 1.9 were both read out of the table that Gramine's build prints of itself
-#: (``pal/src/host/linux-sgx/generated_offsets.c``), compiled from the sources of their tags: the tables are
+#: Version -> its constants. Those of 1.6 to 1.9 were read out of the table that Gramine's build prints of
+#: itself (``pal/src/host/linux-sgx/generated_offsets.c``), compiled from their tags: the tables are
 #: the same. So are, line by line, what decides the rest of a measurement in ``host_main.c`` and
-#: ``sgx_sign.py``: the order of the areas, what is measured of them, ATTRIBUTES and MISCSELECT; and the
-#: defaults of the manifest. 1.5, 1.6 and 1.7 print the same table, but name the LibOS by a string in the
-#: manifest and know other keys for processor features, so that their manifests are not those that are
-#: written, completed and judged here: they stay refused.
-_VERSIONS: Final = {"1.8": _SINCE_1_8, "1.9": _SINCE_1_8}
+#: ``sgx_sign.py``: the order of the areas, and what is measured of them. What differs is in the manifest, and
+#: is said by :mod:`casemate.formats.gramine_versions`.
+_CONSTANTS: Final = dict.fromkeys(VERSIONS, _SINCE_1_6)
 
-#: The versions of Gramine whose enclaves can be measured.
-KNOWN_VERSIONS: Final = tuple(_VERSIONS)
+#: The oldest release that is fit for production: in those before it, trusted files are not checked in a child
+#: process (Gramine's commit d82e885cb, "Fix Trusted Files degenerating to Allowed Files on fork").
+OLDEST_SECURE: Final = (1, 6, 2)
 
 
-def enclave_constants(gramine_version: str) -> EnclaveConstants:
-    """The constants of ``gramine_version``, which is major and minor number: ``"1.9"``.
+def enclave_constants(version: str) -> EnclaveConstants:
+    """The constants of the Gramine ``version``, which is major and minor number: ``"1.9"``.
 
     Raises:
         ToolchainError: A version whose constants are not known.
     """
-    if gramine_version not in _VERSIONS:
-        raise ToolchainError(
-            "Gramine version",
-            expected=" or ".join(KNOWN_VERSIONS),
-            got=gramine_version,
-            hint="the constants of another version give a wrong MRENCLAVE without any error",
-        )
-    return _VERSIONS[gramine_version]
+    return _CONSTANTS[gramine_version(version).name]

@@ -20,6 +20,7 @@ from casemate.builder.enclave import Area, EnclaveLayout, PageFlags, round_up
 from casemate.builder.gramine import enclave_constants
 from casemate.errors import FormatError
 from casemate.formats.elf import PAGE_SIZE, ElfImage
+from casemate.formats.gramine_versions import gramine_version as known_version
 from casemate.formats.manifest import EnclaveSettings, MeasuredManifest
 from casemate.formats.sgx.report import MrEnclave
 
@@ -64,8 +65,9 @@ def layout_of(
     manifest: bytes | MeasuredManifest, platform_image: bytes, gramine_version: str = DEFAULT_GRAMINE_VERSION
 ) -> EnclaveLayout:
     """The layout that :func:`measure` measures; arguments and errors are the same."""
+    version = known_version(gramine_version)
     constants = enclave_constants(gramine_version)
-    measured = MeasuredManifest.parse(manifest) if isinstance(manifest, bytes) else manifest
+    measured = MeasuredManifest.parse(manifest, version) if isinstance(manifest, bytes) else manifest
     missing = measured.missing
     if missing:
         raise FormatError(
@@ -74,7 +76,7 @@ def layout_of(
             got=f"no {missing[0]}" + (f" and {len(missing) - 1} more missing" if missing[1:] else ""),
             hint="expand it first: casemate sign --manifest M --pal P --key URI --output M.sgx --sigfile SIG",
         )
-    settings = EnclaveSettings.from_manifest(measured.value)
+    settings = EnclaveSettings.from_manifest(measured.value, version)
     return EnclaveLayout.of(
         measured.data, settings, ElfImage.parse(platform_image), platform_image, constants
     )

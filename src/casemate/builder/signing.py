@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.signing_policy import SigningPolicy, accepted_weaknesses, require_allowed
 from casemate.errors import KeyUnfitError
+from casemate.formats.gramine_versions import gramine_version as known_version
 from casemate.formats.manifest import CpuFeature, EnclaveSettings, MeasuredManifest
 from casemate.formats.sgx.report import DEBUG, MODE64BIT, Attributes, MrEnclave
 from casemate.formats.sgx.sigstruct import (
@@ -91,6 +92,9 @@ def enclave_attributes(settings: EnclaveSettings) -> EnclaveAttributes:
     """ATTRIBUTES with its mask, and MISCSELECT, of an enclave with ``settings``."""
     xfrm, mask = _XFRM_LEGACY, _XFRM_MASK
     for name, bits in XFRM_FEATURES:
+        if settings.old_features is not None:
+            xfrm |= bits if name in settings.old_features else 0
+            continue
         feature: CpuFeature = getattr(settings.cpu_features, name)
         match feature:
             case CpuFeature.REQUIRED:
@@ -238,9 +242,10 @@ def measured_subject(
         FormatError: A manifest or an image that cannot be measured.
         RefusedError: The policy says no.
     """
-    measured = MeasuredManifest.parse(manifest) if isinstance(manifest, bytes) else manifest
+    version = known_version(gramine_version)
+    measured = MeasuredManifest.parse(manifest, version) if isinstance(manifest, bytes) else manifest
     mrenclave = measure(measured, platform_image, gramine_version)
-    enclave = enclave_identity(mrenclave, EnclaveSettings.from_manifest(measured.value))
+    enclave = enclave_identity(mrenclave, EnclaveSettings.from_manifest(measured.value, version))
     weaknesses = accepted_weaknesses(
         measured.data, measured.value, policy, where=where, gramine_version=gramine_version
     )

@@ -19,9 +19,10 @@ from typing import Any, Final, Self
 
 from casemate.builder.hardening import insecure_settings
 from casemate.builder.lint import BY_ID, Finding, Severity, lint_manifest
-from casemate.builder.lint.schema import LATEST, VERSIONS
+from casemate.builder.lint.schema import LATEST
 from casemate.builder.nearest import nearest
 from casemate.errors import FormatError, KeyUnfitError, RefusedError, UsageError
+from casemate.formats.gramine_versions import VERSIONS
 from casemate.formats.sgx.report import MrEnclave, MrSigner
 from casemate.formats.sgx.sigstruct import EXPONENT, MODULUS_SIZE, EnclaveIdentity, SigStruct
 from casemate.keys import RsaPublicKey, require_signature

@@ -22,7 +22,8 @@ from casemate.builder.digest_cache import DigestCache
 from casemate.builder.file_digest import stamp_of
 from casemate.builder.file_digests import Digested, digest_files
 from casemate.errors import ToolchainError, UsageError
-from casemate.formats.manifest import TrustedFile, trusted_files, with_defaults
+from casemate.formats.gramine_versions import LATEST, GramineVersion
+from casemate.formats.manifest import TrustedFile, trusted_files, type_name, with_defaults
 
 _SCHEME: Final = "file:"
 
@@ -64,6 +65,7 @@ def expand_manifest(
     libos: str | None,
     chroot: str | None = None,
     cache: DigestCache | None = None,
+    version: GramineVersion = LATEST,
 ) -> Expansion:
     """``manifest`` with Gramine's defaults, its trusted files expanded and hashed.
 
@@ -72,6 +74,8 @@ def expand_manifest(
         libos: ``libsysdb.so`` for a manifest that does not name one.
         chroot: Folder at whose root the trusted files' paths begin. The LibOS is outside of it.
         cache: Digests that need not be taken again; ``None`` takes all of them.
+        version: Whose defaults are filled in. Before Gramine 1.8 the LibOS is a trusted file like others, and
+            no tool adds it.
 
     Raises:
         FormatError: An entry that is not what Gramine allows.
@@ -79,12 +83,15 @@ def expand_manifest(
         ToolchainError: A file that is missing, cannot be read or changes while it is read, a folder without
             its slash, two digests for one URI.
     """
-    complete = with_defaults(manifest)
+    complete = with_defaults(manifest, version)
     hashing = _Hashing(cache=cache)
     loader = dict(complete.get("loader", {}))
-    loader["entrypoint"] = _entrypoint(loader.get("entrypoint", {}), libos, hashing)
+    if version.libos_in_table:
+        loader["entrypoint"] = _entrypoint(loader.get("entrypoint", {}), libos, hashing)
     files = hashing.hashed(expand_files(trusted_files(complete), chroot=chroot))
     entries = [{"uri": file.uri, "sha256": file.sha256} for file in files]
+    if not version.libos_in_table:
+        _require_trusted_libos(loader.get("entrypoint"), files)
     return Expansion(
         manifest=complete | {"loader": loader, "sgx": complete["sgx"] | {"trusted_files": entries}},
         paths=tuple([file.path for file in files]),
@@ -129,6 +136,24 @@ def _entrypoint(table: Mapping[str, Any], libos: str | None, hashing: _Hashing) 
     located = LocatedFile(file.uri, file.sha256, _path(file.uri))
     (hashed,) = hashing.hashed([located])
     return dict(table) | {"uri": hashed.uri, "sha256": hashed.sha256}
+
+
+def _require_trusted_libos(uri: object, files: Sequence[LocatedFile]) -> None:
+    """Before Gramine 1.8 a manifest names its LibOS by a URI and trusts it; no tool fills in either."""
+    if not isinstance(uri, str):
+        raise UsageError(
+            "manifest without a LibOS",
+            expected='loader.entrypoint = "file:…", as Gramine before 1.8 has it',
+            got="nothing" if uri is None else type_name(uri),
+            hint="name Gramine's libsysdb.so there, and among sgx.trusted_files",
+        )
+    if all(file.uri != uri for file in files):
+        raise UsageError(
+            "LibOS that is not trusted",
+            expected=f"{uri} among sgx.trusted_files",
+            got="no such entry",
+            hint="before Gramine 1.8 the LibOS is a trusted file like any other",
+        )
 
 
 def _path(uri: str) -> str:

@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from casemate.builder.digest_cache import DigestCache
     from casemate.builder.signing import SigningSubject
     from casemate.builder.trusted_files import Expansion
+    from casemate.formats.gramine_versions import GramineVersion
     from casemate.formats.manifest import MeasuredManifest
     from casemate.formats.sgx.sigstruct import SigStruct
+
+#: The LibOS of a manifest that names none, and whose rules hold.
+_Gramine = tuple["Path | None", "GramineVersion"]
 
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -185,12 +189,13 @@ def sign_manifest_form(form: ManifestForm, options: SigningOptions, *, as_json: 
     """
     from casemate.builder.signing import measured_subject
     from casemate.builder.writing import write_files
+    from casemate.formats.gramine_versions import gramine_version
 
     manifest = _manifest(form)
     policy = options.policy()
     platform = _platform(form)
     version = chosen_version(form.gramine_version)
-    completed = _completed(manifest, form, libos=platform.libos)
+    completed = _completed(manifest, form, (platform.libos, gramine_version(version)))
     subject = measured_subject(
         completed.manifest, platform.image, policy=policy, where=str(manifest), gramine_version=version
     )
@@ -313,10 +318,10 @@ def _no_platform_image() -> NoReturn:
     )
 
 
-def _completed(path: Path, form: ManifestForm, *, libos: Path | None) -> _Completed:
+def _completed(path: Path, form: ManifestForm, gramine: _Gramine) -> _Completed:
     """What is measured; an error that says nothing of what to do leads to who can explain it."""
     try:
-        return _complete(path, form, libos=libos)
+        return _complete(path, form, gramine)
     except FormatError as error:
         if error.hint is not None:
             raise
@@ -328,7 +333,7 @@ def _completed(path: Path, form: ManifestForm, *, libos: Path | None) -> _Comple
         ) from error
 
 
-def _complete(path: Path, form: ManifestForm, *, libos: Path | None) -> _Completed:
+def _complete(path: Path, form: ManifestForm, gramine: _Gramine) -> _Completed:
     """A complete manifest as it stands, byte for byte, else its expansion."""
     from casemate.formats.manifest import (
         MeasuredManifest,
@@ -339,8 +344,9 @@ def _complete(path: Path, form: ManifestForm, *, libos: Path | None) -> _Complet
 
     data = read_file(path)
     manifest = load_manifest(data)
-    missing = missing_for_measurement(manifest)
-    if not missing and (form.output is None or with_defaults(manifest) == manifest):
+    _, version = gramine
+    missing = missing_for_measurement(manifest, version)
+    if not missing and (form.output is None or with_defaults(manifest, version) == manifest):
         return _Completed(MeasuredManifest.strictly(data, manifest, missing), None, 0)
     if form.output is None:
         raise UsageError(
@@ -350,19 +356,22 @@ def _complete(path: Path, form: ManifestForm, *, libos: Path | None) -> _Complet
             where=str(path),
             hint="add --output APP.manifest.sgx; Gramine loads that file",
         )
-    expansion = _expansion(manifest, form, libos)
-    return _Completed(MeasuredManifest.of(expansion.manifest), expansion.paths, expansion.from_cache)
+    expansion = _expansion(manifest, form, gramine)
+    measured = MeasuredManifest.of(expansion.manifest, version)
+    return _Completed(measured, expansion.paths, expansion.from_cache)
 
 
-def _expansion(manifest: Mapping[str, Any], form: ManifestForm, libos: Path | None) -> Expansion:
+def _expansion(manifest: Mapping[str, Any], form: ManifestForm, gramine: _Gramine) -> Expansion:
     from casemate.builder.trusted_files import expand_manifest
 
+    libos, version = gramine
     cache = _cache() if form.cache else None
     expansion = expand_manifest(
         manifest,
         libos=None if libos is None else str(libos),
         chroot=None if form.chroot is None else str(form.chroot),
         cache=cache,
+        version=version,
     )
     if cache is not None:
         cache.save()

@@ -1,8 +1,8 @@
 """Gramine's manifest: TOML text to a mapping and back, and the part of it that decides the enclave.
 
-Gramine 1.9, "Manifest syntax". The text form (order of keys, quoting) is free: only its bytes are measured.
-So what :func:`dump_manifest` writes is as good as what any other tool writes, and what :func:`load_manifest`
-reads is never written again in its place.
+Gramine 1.6 to 1.9, "Manifest syntax". The text form (order of keys, quoting) is free: only its bytes are
+measured. So what :func:`dump_manifest` writes is as good as what any other tool writes, and what
+:func:`load_manifest` reads is never written again in its place.
 
 Not checked here: keys that Gramine does not know, paths, that files exist.
 """
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from casemate.errors import FormatError
 from casemate.formats.gramine_toml import parsed_toml, require_one_meaning, require_readable
+from casemate.formats.gramine_versions import LATEST, GramineVersion
 from casemate.formats.trusted_files_text import all_hashed, lengthened, shortened
 
 #: Gramine's defaults where the manifest says nothing, without and with dynamic memory (EDMM).
@@ -28,6 +29,10 @@ MAX_THREADS: Final = 4096
 MAX_ENCLAVE_SIZE: Final = 1 << 40
 #: ISVPRODID and ISVSVN are 16 bits wide.
 MAX_ISV_NUMBER: Final = 0xFFFF
+
+#: What ``sgx.cpu_features`` and ``sgx.use_exinfo`` were called; read until Gramine 1.7.
+_OLD_FEATURES: Final = tuple(f"require_{name}" for name in ("avx", "avx512", "amx", "mpx", "pkru"))
+_OLD_EXINFO: Final = "require_exinfo"
 
 _SIZE: Final = re.compile(r"([0-9]{1,15})([KMG]?)")
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -73,6 +78,8 @@ class EnclaveSettings:
         debug: Whether the enclave can be read by a debugger.
         exinfo: Whether the processor tells the enclave about page faults.
         cpu_features: Which extended states must, may or must not be there.
+        old_features: Those that ``sgx.require_…`` asks for, until Gramine 1.7: switched on, and not enforced
+            by the mask; ``None`` when the manifest has none of these keys.
         isvprodid: The product's number.
         isvsvn: The product's security version.
     """
@@ -83,15 +90,21 @@ class EnclaveSettings:
     debug: bool = False
     exinfo: bool = False
     cpu_features: CpuFeatures = CpuFeatures()
+    old_features: tuple[str, ...] | None = None
     isvprodid: int = 0
     isvsvn: int = 0
 
     @classmethod
-    def from_manifest(cls, manifest: Mapping[str, Any]) -> EnclaveSettings:
+    def from_manifest(cls, manifest: Mapping[str, Any], version: GramineVersion = LATEST) -> EnclaveSettings:
         """Read them, with Gramine's defaults for what is not there.
 
+        Args:
+            manifest: What the TOML says.
+            version: Whose keys are read.
+
         Raises:
-            FormatError: A value of the wrong type or out of its range; a size that is no power of two.
+            FormatError: A value of the wrong type or out of its range; a size that is no power of two; an
+                old key and its new form at once.
         """
         sgx = _table(manifest, "sgx")
         edmm = _get(sgx, "sgx.edmm_enable", bool, False)
@@ -101,8 +114,9 @@ class EnclaveSettings:
             threads=_number(sgx, "sgx.max_threads", default=4, low=1, high=MAX_THREADS),
             edmm=edmm,
             debug=_get(sgx, "sgx.debug", bool, False),
-            exinfo=_get(sgx, "sgx.use_exinfo", bool, False),
+            exinfo=_get(sgx, _exinfo_key(sgx, version), bool, False),
             cpu_features=_cpu_features(sgx),
+            old_features=_old_features(sgx, version),
             isvprodid=_number(sgx, "sgx.isvprodid", default=0, low=0, high=MAX_ISV_NUMBER),
             isvsvn=_number(sgx, "sgx.isvsvn", default=0, low=0, high=MAX_ISV_NUMBER),
         )
@@ -169,29 +183,26 @@ class MeasuredManifest:
     missing: tuple[str, ...]
 
     @classmethod
-    def parse(cls, data: bytes) -> MeasuredManifest:
-        """Read ``data``; errors are those of :func:`load_measured_manifest`."""
-        return cls.strictly(data, load_manifest(data))
+    def parse(cls, data: bytes, version: GramineVersion = LATEST) -> MeasuredManifest:
+        """Read ``data`` for ``version``; errors are those of :func:`load_measured_manifest`."""
+        value = load_manifest(data)
+        return cls.strictly(data, value, missing_for_measurement(value, version))
 
     @classmethod
-    def strictly(
-        cls, data: bytes, value: Mapping[str, Any], missing: tuple[str, ...] | None = None
-    ) -> MeasuredManifest:
+    def strictly(cls, data: bytes, value: Mapping[str, Any], missing: tuple[str, ...]) -> MeasuredManifest:
         """``data``, of which :func:`load_manifest` gave ``value``; errors are those of :meth:`parse`.
 
-        ``missing`` is what :func:`missing_for_measurement` says, where the caller knows it already.
+        ``missing`` is what :func:`missing_for_measurement` says of it.
         """
         require_one_meaning(data.decode("utf-8"))
         require_readable(value)
-        return cls(
-            data=data, value=value, missing=missing_for_measurement(value) if missing is None else missing
-        )
+        return cls(data=data, value=value, missing=missing)
 
     @classmethod
-    def of(cls, value: Mapping[str, Any]) -> MeasuredManifest:
-        """Write ``value``; errors are those of :func:`dump_manifest`."""
+    def of(cls, value: Mapping[str, Any], version: GramineVersion = LATEST) -> MeasuredManifest:
+        """Write ``value`` for ``version``; errors are those of :func:`dump_manifest`."""
         _require_start(value)
-        return cls(data=dump_manifest(value), value=value, missing=missing_for_measurement(value))
+        return cls(data=dump_manifest(value), value=value, missing=missing_for_measurement(value, version))
 
 
 def load_manifest(data: bytes) -> dict[str, Any]:
@@ -267,15 +278,19 @@ def dump_manifest(value: Mapping[str, Any]) -> bytes:
         raise FormatError("manifest", expected="text that UTF-8 can hold", got="a lone surrogate") from error
 
 
-def with_defaults(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(manifest: Mapping[str, Any], version: GramineVersion = LATEST) -> dict[str, Any]:
     """``manifest`` with the keys that Gramine's own tools add before they measure, as a new value.
+
+    Args:
+        manifest: What the TOML says.
+        version: Whose tools; the older ones leave out what an old key stands for.
 
     Raises:
         FormatError: ``sgx``, ``sgx.cpu_features`` or ``loader`` is no table.
     """
-    edmm = _get(_table(manifest, "sgx"), "sgx.edmm_enable", bool, False)
-    features = CpuFeatures()
-    defaults = {
+    sgx = _table(manifest, "sgx")
+    edmm = _get(sgx, "sgx.edmm_enable", bool, False)
+    defaults: dict[str, Any] = {
         "trusted_files": [],
         "max_threads": 4,
         "isvprodid": 0,
@@ -285,15 +300,16 @@ def with_defaults(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "enable_stats": False,
         "edmm_enable": False,
         "enclave_size": DEFAULT_ENCLAVE_SIZE_EDMM if edmm else DEFAULT_ENCLAVE_SIZE,
-        "use_exinfo": False,
     }
-    sgx = _table(manifest, "sgx")
-    given = _table(sgx, "sgx.cpu_features")
-    features_table = given | {
-        name: getattr(features, name).value for name in CpuFeatures.__slots__ if name not in given
-    }
+    if not (version.old_features and _OLD_EXINFO in sgx):
+        defaults["use_exinfo"] = False
     complete = sgx | {key: value for key, value in defaults.items() if key not in sgx}
-    return dict(manifest) | {"sgx": complete | {"cpu_features": features_table}}
+    if not (version.old_features and any(key in sgx for key in _OLD_FEATURES)):
+        features, given = CpuFeatures(), _table(sgx, "sgx.cpu_features")
+        complete["cpu_features"] = given | {
+            name: getattr(features, name).value for name in CpuFeatures.__slots__ if name not in given
+        }
+    return dict(manifest) | {"sgx": complete}
 
 
 def trusted_files(manifest: Mapping[str, Any]) -> tuple[TrustedFile, ...]:
@@ -306,20 +322,37 @@ def trusted_files(manifest: Mapping[str, Any]) -> tuple[TrustedFile, ...]:
     return tuple(TrustedFile.parse(entry) for entry in entries)
 
 
-def missing_for_measurement(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+def missing_for_measurement(manifest: Mapping[str, Any], version: GramineVersion = LATEST) -> tuple[str, ...]:
     """What keeps a manifest from being measured as it stands, as places in it; empty when it is complete.
 
     Gramine's host loader refuses a manifest without enclave size and number of threads, its platform image
     refuses one whose LibOS or trusted files carry no digest.
+
+    Args:
+        manifest: What the TOML says.
+        version: Whose form the LibOS has to have.
+
+    Raises:
+        FormatError: A table or the list of trusted files is something else.
     """
     sgx = _table(manifest, "sgx")
-    entrypoint = _table(_table(manifest, "loader"), "loader.entrypoint")
     entries = _get(sgx, "sgx.trusted_files", list, [])
     missing = [f"sgx.{key}" for key in ("enclave_size", "max_threads") if key not in sgx]
-    missing += [f"loader.entrypoint.{key}" for key in ("uri", "sha256") if key not in entrypoint]
+    missing += _missing_libos(_table(manifest, "loader"), entries, version)
     if not all_hashed(entries):
         missing += [f"digest of {file.uri}" for file in trusted_files(manifest) if file.sha256 is None]
     return tuple(missing)
+
+
+def _missing_libos(loader: Mapping[str, Any], entries: list[Any], version: GramineVersion) -> list[str]:
+    if version.libos_in_table:
+        table = _table(loader, "loader.entrypoint")
+        return [f"loader.entrypoint.{key}" for key in ("uri", "sha256") if key not in table]
+    uri = _get(loader, "loader.entrypoint", str, None)
+    if uri is None:
+        return ["loader.entrypoint"]
+    trusted = (entry.get("uri") if isinstance(entry, dict) else entry for entry in entries)
+    return [] if uri in trusted else [f"digest of {uri}"]
 
 
 def parse_size(text: str, *, where: str) -> int:
@@ -375,6 +408,33 @@ def _shown_size(size: int) -> str:
 def _cpu_features(sgx: Mapping[str, Any]) -> CpuFeatures:
     table = _table(sgx, "sgx.cpu_features")
     return CpuFeatures(**{name: _cpu_feature(table, name) for name in CpuFeatures.__slots__ if name in table})
+
+
+def _exinfo_key(sgx: Mapping[str, Any], version: GramineVersion) -> str:
+    if not (version.old_features and _OLD_EXINFO in sgx):
+        return "sgx.use_exinfo"
+    if "use_exinfo" in sgx:
+        raise _both_forms(_OLD_EXINFO, "use_exinfo")
+    return f"sgx.{_OLD_EXINFO}"
+
+
+def _old_features(sgx: Mapping[str, Any], version: GramineVersion) -> tuple[str, ...] | None:
+    given = [key for key in _OLD_FEATURES if version.old_features and key in sgx]
+    if not given:
+        return None
+    if "cpu_features" in sgx:
+        raise _both_forms(given[0], "cpu_features")
+    return tuple(key.removeprefix("require_") for key in given if _get(sgx, f"sgx.{key}", bool, False))
+
+
+def _both_forms(old: str, new: str) -> FormatError:
+    return FormatError(
+        "manifest",
+        expected=f"one of sgx.{old} and sgx.{new}",
+        got="both",
+        where=f"sgx.{old}",
+        hint="remove the old one: Gramine 1.6 and later know the new one",
+    )
 
 
 def _cpu_feature(table: Mapping[str, Any], name: str) -> CpuFeature:

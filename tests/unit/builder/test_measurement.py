@@ -17,6 +17,7 @@ VECTORS = TESTS / "vectors/measurement"
 FOLDERS = sorted(path.parent for path in VECTORS.glob("*/expected.json"))
 IMAGES = runpy.run_path(str(TESTS / "elf_images.py"))
 elf_image, Load = IMAGES["elf_image"], IMAGES["Load"]
+REFERENCE = runpy.run_path(str(TESTS / "reference_measurement.py"))
 PAL = (VECTORS / "pal/aligned.so").read_bytes()
 
 
@@ -79,10 +80,26 @@ def test_a_manifest_that_fills_its_pages_gets_one_more_for_the_nul() -> None:
 
 
 def test_a_version_whose_constants_are_not_known_is_refused() -> None:
-    error = refusal_of(manifest(), version="1.7")
+    error = refusal_of(manifest(), version="1.5")
     assert isinstance(error, ToolchainError)
-    assert str(error) == "Gramine version: expected 1.8 or 1.9, got 1.7"
-    assert error.hint == "the constants of another version give a wrong MRENCLAVE without any error"
+    assert str(error) == "Gramine version: expected 1.6, 1.7, 1.8 or 1.9, got 1.5"
+    assert error.hint == "what is measured by the rules of another version is wrong without any error"
+
+
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_a_manifest_of_an_older_version_is_measured_by_its_own_rules(version: str) -> None:
+    libos = f'{{ uri = "file:/libsysdb.so", sha256 = "{"00" * 32}" }}'
+    old = manifest().decode().replace(libos, '"file:/libsysdb.so"')
+    trusted = old.replace("sgx = {", f"sgx = {{ trusted_files = [{libos}],").encode()
+
+    assert str(refusal_of(manifest(), version=version)) == (
+        "manifest: expected a string, got a table (loader.entrypoint)"
+    )
+    assert str(refusal_of(old.encode(), version=version)) == (
+        "manifest that is not yet complete: expected every default filled in and every trusted file hashed, "
+        "got no digest of file:/libsysdb.so"
+    )
+    assert measure(trusted, PAL, version) == REFERENCE["measure"](trusted, PAL)
 
 
 def test_an_enclave_that_is_too_small_is_told_how_much_it_needs() -> None:

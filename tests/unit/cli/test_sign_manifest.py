@@ -302,15 +302,15 @@ def test_an_installed_gramine_has_to_be_the_one_that_is_measured(
 
 @pytest.mark.parametrize("command", ["sign", "measure"])
 def test_a_version_that_is_not_known_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["-m", str(DEFAULTS / "app.manifest.sgx"), "-l", str(PAL), "--gramine-version", "1.7"]
+    options = ["-m", str(DEFAULTS / "app.manifest.sgx"), "-l", str(PAL), "--gramine-version", "1.5"]
     if command == "sign":
         options += ["-k", str(KEY), "-s", "app.sig"]
     assert run([command, *options]) == 1
     assert capsys.readouterr() == (
         "",
         (
-            "error: Gramine version: expected 1.8 or 1.9, got 1.7\n"
-            "hint: the constants of another version give a wrong MRENCLAVE without any error\n"
+            "error: Gramine version: expected 1.6, 1.7, 1.8 or 1.9, got 1.5\n"
+            "hint: what is measured by the rules of another version is wrong without any error\n"
         ),
     )
 

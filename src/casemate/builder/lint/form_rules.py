@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
+from casemate.builder.lint.other_forms import LIBOS, missing_keys, other_form
 from casemate.builder.lint.problem import Problem, written
 from casemate.builder.lint.schema import (
     REMOVED,
@@ -97,7 +98,7 @@ def fits(value: object, kind: Kind) -> bool:
 def form_problems(tree: Mapping[str, Any], version: str) -> Iterator[Problem]:
     """Every key that Gramine ``version`` does not know or does not take as it stands."""
     yield from _table(tree, (), "", version)
-    yield from _missing(tree)
+    yield from missing_keys(tree, version)
 
 
 def _table(table: Mapping[str, Any], path: Path, pattern: str, version: str) -> Iterator[Problem]:
@@ -172,10 +173,10 @@ def _value(path: Path, place: str, key: Key, value: Any, version: str) -> Iterat
         )
     if key.kind is Kind.ANYTHING:
         return
-    old = _old_form(path, place, value, version)
+    old = other_form(path, place, value, version)
     if old is not None:
         yield old
-    elif not fits(value, key.kind):
+    elif not fits(value, key.kind) and not (place == LIBOS and isinstance(value, str)):
         yield _wrong_type(path, key.kind, value)
     elif key.kind is Kind.TABLE and isinstance(value, dict):
         yield from _table(value, path, place, version)
@@ -183,47 +184,6 @@ def _value(path: Path, place: str, key: Key, value: Any, version: str) -> Iterat
         yield from _items(path, place, key.kind, value, version)
     elif not is_open(value):
         yield from _content(path, place, key, value)
-
-
-def _old_form(path: Path, place: str, value: Any, version: str) -> Problem | None:
-    """Forms of keys that exist still: what they were once."""
-    if place == "loader.entrypoint" and isinstance(value, str) and version not in ("1.6", "1.7", "1.8"):
-        mend = 'loader.entrypoint.uri = "file:…", or nothing: the tools fill it in'
-        return Problem(
-            rule="removed-key",
-            path=path,
-            expected="a table",
-            found="a string",
-            mend=mend,
-            key="entrypoint.uri",
-        )
-    if place == "sgx.remote_attestation" and isinstance(value, bool):
-        word = '"dcap"' if value else '"none"'
-        return Problem(
-            rule="removed-key",
-            path=path,
-            expected=word,
-            found=shown(value),
-            mend=f"sgx.remote_attestation = {word}",
-            value=word,
-        )
-    if place == "sgx.remote_attestation" and value == "epid" and version == "1.9":
-        return Problem(
-            rule="removed-key",
-            path=path,
-            expected='"dcap"',
-            found='"epid"',
-            mend="EPID is gone with Gramine 1.9; DCAP needs a quote provider on the node",
-        )
-    if place in ("sgx.trusted_files", "sgx.allowed_files") and isinstance(value, dict):
-        return Problem(
-            rule="removed-key",
-            path=path,
-            expected="an array",
-            found="a table",
-            mend=f'{place} = ["file:…", …]; the names of the table have no meaning any more',
-        )
-    return None
 
 
 def _wrong_type(path: Path, kind: Kind, value: Any) -> Problem:
@@ -475,20 +435,6 @@ def _written_size(size: int) -> str:
         if size and size % unit == 0:
             return f"{size // unit}{suffix}"
     return str(size)
-
-
-def _missing(tree: Mapping[str, Any]) -> Iterator[Problem]:
-    libos, file_system = tree.get("libos"), tree.get("fs")
-    if libos is None or (isinstance(libos, dict) and "entrypoint" not in libos):
-        mend = (
-            'libos.entrypoint = "/path/inside"; when GSC is to complete the manifest, lint it with --as gsc'
-        )
-        yield Problem(rule="missing-key", path=(), expected="libos.entrypoint", found="nothing", mend=mend)
-    if file_system is None or (
-        isinstance(file_system, dict) and not {"mounts", "mount"} & file_system.keys()
-    ):
-        mend = "list what the application may see; fs.mounts = [] when that is the root file system alone"
-        yield Problem(rule="missing-key", path=(), expected="fs.mounts", found="nothing", mend=mend)
 
 
 def place_of(path: Path) -> str:

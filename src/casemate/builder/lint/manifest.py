@@ -20,10 +20,11 @@ from casemate.builder.lint.finding import Edit, Finding, Severity
 from casemate.builder.lint.form_rules import form_problems, place_of
 from casemate.builder.lint.lines import Lines
 from casemate.builder.lint.problem import Problem
-from casemate.builder.lint.schema import LATEST, VERSIONS
+from casemate.builder.lint.schema import LATEST
 from casemate.builder.lint.settings import Settings
 from casemate.builder.lint.tree import NOTHING, UNKNOWN
 from casemate.errors import FormatError, UsageError
+from casemate.formats.gramine_versions import VERSIONS, gramine_version
 from casemate.formats.manifest import missing_for_measurement
 
 if TYPE_CHECKING:
@@ -300,16 +301,16 @@ def _rules(tree: Mapping[str, Any], request: _Request) -> Iterator[Problem]:
     yield from environment_problems(settings)
     yield from file_problems(settings)
     if request.where.endswith(".manifest.sgx"):
-        yield from _unmeasured(tree)
+        yield from _unmeasured(tree, request.version)
 
 
 def _ignored(least: Severity) -> frozenset[str]:
     return frozenset(name for name, rule in BY_ID.items() if rule.severity.rank < least.rank)
 
 
-def _unmeasured(tree: Mapping[str, Any]) -> Iterator[Problem]:
+def _unmeasured(tree: Mapping[str, Any], version: str) -> Iterator[Problem]:
     try:
-        missing = missing_for_measurement(tree)
+        missing = missing_for_measurement(tree, gramine_version(version))
     except FormatError:  # what is wrong has been told by the other rules
         return
     if missing:

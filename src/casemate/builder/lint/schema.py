@@ -1,5 +1,7 @@
 """The keys of Gramine's manifest, from version 1.6 to 1.9, and those that are gone.
 
+What the versions make of keys that they all know is said by :mod:`casemate.formats.gramine_versions`.
+
 Gramine 1.9, "Manifest syntax", and ``gramine-manifest-check``; the documentation of the versions before it
 for when a key came or went. ``*`` in a path is any name, ``[]`` any item of an array.
 """
@@ -11,10 +13,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from casemate.formats.gramine_versions import VERSIONS
 from casemate.formats.manifest import MAX_ISV_NUMBER, MAX_THREADS
 
-#: Versions that this table tells apart.
-VERSIONS: Final = ("1.6", "1.7", "1.8", "1.9")
 LATEST: Final = VERSIONS[-1]
 
 
@@ -148,7 +149,7 @@ SCHEMA: Final[Mapping[str, Key]] = {
     "sgx.enable_stats": _BOOL,
     "sgx.enclave_size": _SIZE,
     "sgx.file_check_policy": Key(kind=Kind.TEXT, choices=("strict", "allow_all_but_log")),
-    "sgx.insecure__allow_memfaults_without_exinfo": Key(kind=Kind.BOOL, since="1.7"),
+    "sgx.insecure__allow_memfaults_without_exinfo": _BOOL,
     "sgx.insecure__rpc_thread_num": Key(kind=Kind.INT, low=0, high=256),
     "sgx.isvprodid": _ISV,
     "sgx.isvsvn": _ISV,

@@ -597,14 +597,31 @@ def test_every_rule_for_manifests_has_a_case() -> None:
 
 def test_rules_depend_on_the_version_of_gramine() -> None:
     text = GOOD + "sgx.require_exinfo = true\nsys.fds.limit = 100\n"
-    assert [one.rule for one in found(text, version="1.7")] == ["newer-key"]
     assert [one.message for one in found(text, version="1.7")] == [
-        "sys.fds.limit: expected a key of Gramine 1.7, got one that came with 1.8"
+        "manifest: expected loader.entrypoint, got nothing",
+        "sys.fds.limit: expected a key of Gramine 1.7, got one that came with 1.8",
     ]
     assert [one.rule for one in found(text, version="1.8")] == ["removed-key"]
     with pytest.raises(UsageError) as refused:
         found(text, version="1.5")
     assert str(refused.value) == "version of Gramine: expected 1.6 or 1.7 or 1.8 or 1.9, got '1.5'"
+
+
+def test_the_libos_is_named_in_the_form_of_the_version() -> None:
+    old = GOOD + 'loader.entrypoint = "file:/libsysdb.so"\n'
+    new = GOOD + 'loader.entrypoint = { uri = "file:/libsysdb.so" }\n'
+
+    assert not found(old, version="1.7")
+    assert not found(new, version="1.8")
+    assert [one.message for one in found(old, version="1.8")] == [
+        "loader.entrypoint: expected a table, got a string"
+    ]
+    assert [(one.rule, one.message) for one in found(new, version="1.6")] == [
+        (
+            "newer-key",
+            "loader.entrypoint: expected a string, as Gramine 1.6 has it, got a table, which came with 1.8",
+        )
+    ]
 
 
 def test_a_measured_manifest_has_to_be_complete() -> None:
