@@ -10,10 +10,10 @@ finished image inside the image: what it finds is what the enclave will find.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from posixpath import basename, dirname, normpath
-from typing import Final
+from typing import Final, Protocol
 
 from casemate.builder.contents import ImageFile, Reason, Rule
 from casemate.builder.layers import LayerFile
@@ -89,20 +89,46 @@ NAMED_LIBRARIES: Final = (
 )
 
 
+class Places(Protocol):
+    """What a file of this machine is called where its loader sees it, and back."""
+
+    def path(self, file: Path, /) -> str:
+        """The path that the loader sees."""
+        ...
+
+    def file(self, path: str, /) -> Path:
+        """The file of this machine."""
+        ...
+
+
+class PlacesHere:
+    """The loader of this machine sees its files under their own paths."""
+
+    def path(self, file: Path, /) -> str:
+        """The same."""
+        return str(file)
+
+    def file(self, path: str, /) -> Path:
+        """The same."""
+        return Path(path)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibrarySources:
     """Where libraries are taken from.
 
     Attributes:
-        files: The files of the build host.
-        rules: The rules of its loader.
+        files: The files that the loader sees: the build host's, or those of an image.
+        rules: The rules of that loader.
         glibc: Name -> file of the C library that goes into the image instead of the host's: Gramine's.
             ``None`` takes the host's, which only a simulated enclave can use.
+        places: Where on this machine those files are.
     """
 
     files: LibraryFiles
     rules: SearchRules
     glibc: Mapping[str, Path] | None
+    places: Places = field(default_factory=PlacesHere)
 
 
 def find_libraries(
@@ -120,22 +146,22 @@ def find_libraries(
             process, which would take whichever comes first.
     """
     shipped = {file.path: file for file in files}
-    loader = Loader(sources.files, sources.rules, _host_path(shipped[executable]))
+    loader = Loader(sources.files, sources.rules, _seen(shipped[executable], sources))
     placement = _Placement(shipped, loader, executable, sources)
     placement.add(loader.start)
     for path in sorted(shipped):
         if path != executable and _is_library(shipped[path], sources.rules.machine):
-            opened, edges = loader.open(_host_path(shipped[path]))
+            opened, edges = loader.open(_seen(shipped[path], sources))
             placement.knows(opened, path)
             placement.add(edges)
     placement.add_named()
     return tuple(sorted(placement.added.values(), key=lambda file: file.path))
 
 
-def _host_path(file: ImageFile) -> str:
+def _seen(file: ImageFile, sources: LibrarySources) -> str:
     if isinstance(file.content, bytes):
         raise ClosureError("ELF file", expected="a file of this machine", got="bytes", where=file.path)
-    return str(file.content)
+    return sources.places.path(file.content)
 
 
 def _start(file: ImageFile) -> bytes:
@@ -273,7 +299,7 @@ class _Placement:
     ) -> None:
         if path in self._shipped or path in self.added:
             return
-        content = Path(target.path)
+        content = self._sources.places.file(target.path)
         glibc = self._sources.glibc
         if name in GLIBC_FILES and glibc is not None:
             if name not in glibc:
