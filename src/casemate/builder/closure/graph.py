@@ -168,7 +168,7 @@ class Graph:
             return
         if self._cut(importer, wanted, wanted.module):
             return
-        step = self._step(importer, wanted)
+        step = self.step(importer, wanted)
         module = _SECOND_NAMES.get(wanted.module, wanted.module)
         if not self.add(module, step):
             self.missing.append((importer, wanted))
@@ -236,7 +236,8 @@ class Graph:
             )
         return self._loadable[name]
 
-    def _step(self, importer: str, wanted: Import) -> Step:
+    def step(self, importer: str, wanted: Import) -> Step:
+        """Why ``wanted`` reaches a module: who asked, in which words, and where."""
         file = self.nodes[importer].found.file
         place = self._place(importer, wanted.line) if file is not None else importer
         if wanted.hidden:
@@ -263,10 +264,8 @@ class Graph:
             self.add(module, step)
 
     def _codec(self, importer: str, codec: str) -> None:
-        normal = "".join(c if c.isalnum() or c == "." else "_" for c in codec.lower())
-        module = codec_aliases.get(normal, normal)
         step = Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=f'codec "{codec}"')
-        self.add(f"encodings.{module}", step)
+        self.add(codec_module(codec), step)
 
     def _named_by_text(self, importer: str, text: str, line: int) -> None:
         """A text in the application's code that names a module, or something in one."""
