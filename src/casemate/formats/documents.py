@@ -1,7 +1,7 @@
-"""JSON documents of our own, read strictly into frozen :class:`msgspec.Struct` values.
+"""JSON documents, read strictly into frozen :class:`msgspec.Struct` values.
 
 Duplicate keys are refused, which neither :mod:`json` nor msgspec does by itself; unknown fields are refused
-by structures derived from :class:`Document`.
+by structures derived from :class:`Document`, as those of our own documents are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A document, or part of one, in which every field is known."""
 
 
-_Kind = TypeVar("_Kind", bound=Document)
+_Kind = TypeVar("_Kind", bound=msgspec.Struct)
 
 
 def read_document(
