@@ -307,3 +307,9 @@ class Graph:
         while module:
             self._binders.setdefault(module, set()).add(importer)
             module = module.rpartition(".")[0]
+
+
+def codec_module(codec: str) -> str:
+    """The module that holds the codec of this name, if there is one (:mod:`encodings`)."""
+    normal = "".join(c if c.isalnum() or c == "." else "_" for c in codec.lower())
+    return f"encodings.{codec_aliases.get(normal, normal)}"
