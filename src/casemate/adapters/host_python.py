@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-import struct
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,15 +15,15 @@ from typing import Any, Final
 
 import uv
 
+from casemate.builder.cache import key_of
 from casemate.builder.closure import Interpreter, ModuleSource
+from casemate.builder.closure.described import compiled_modules, interpreter_of
 from casemate.errors import ProjectError, ToolchainError
 from casemate.project import PROJECT_FILE, Interface
 
 _DESCRIBE: Final = Path(__file__).with_name("host_python_describe.py")
 #: The program that compiles, run by the interpreter.
 COMPILE: Final = Path(__file__).with_name("host_python_compile.py")
-_NOT_PYTHON: Final = (1 << 64) - 1
-_OLDEST: Final = (3, 11)
 #: The environment of the interpreters that Casemate starts: nothing of the user's changes what they do.
 _CLEAN: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
 _DESCRIBE_SECONDS: Final = 60
@@ -48,25 +48,7 @@ def describe_interpreter(executable: Path) -> Interpreter:
             hint="make the virtual environment again",
         )
     facts = _facts(base)
-    _require_supported(facts, executable)
-    stdlib, dynload = Path(facts["stdlib"]), Path(facts["dynload"])
-    builtin = frozenset(facts["builtin"])
-    frozen = frozenset(facts["frozen"]) if facts["frozen_is_used"] else frozenset()
-    return Interpreter(
-        version=facts["version"],
-        release=facts["release"],
-        executable=Path(facts["running"]),
-        prefix=Path(facts["prefix"]),
-        stdlib=stdlib,
-        dynload=dynload,
-        suffixes=tuple(facts["suffixes"]),
-        libpython=Path(facts["libpython"]) if facts["libpython"] else None,
-        builtin=builtin,
-        frozen=frozen,
-        start_up=_start_up(facts["loaded"], builtin | frozen, (stdlib, dynload)),
-        build_time_module=facts["build_time_module"],
-        finds_site_packages=str(stdlib / "site-packages") in facts["site_packages"],
-    )
+    return interpreter_of(facts, where=str(executable))
 
 
 def _facts(executable: Path) -> dict[str, Any]:
@@ -89,39 +71,6 @@ def _facts(executable: Path) -> dict[str, Any]:
     return facts
 
 
-def _require_supported(facts: dict[str, Any], executable: Path) -> None:
-    version = tuple(int(part) for part in facts["version"].split("."))
-    libc = facts["libc"] or "another C library"
-    refusals = (
-        (facts["implementation"] == "cpython", "CPython", facts["implementation"]),
-        (version >= _OLDEST, "Python 3.11 or newer", facts["version"]),
-        (facts["system"] == "Linux x86_64", "Linux x86_64", facts["system"]),
-        (libc.startswith("glibc"), "glibc", libc),
-        (not facts["free_threaded"], "an interpreter with its lock", "a free-threaded one"),
-    )
-    for right, expected, got in refusals:
-        if not right:
-            raise ToolchainError(
-                "Python interpreter",
-                expected=expected,
-                got=got,
-                where=str(executable),
-                hint="Gramine runs CPython 3.11 or newer for x86-64 Linux with glibc",
-            )
-
-
-def _start_up(
-    loaded: dict[str, str | None], inside: frozenset[str], folders: tuple[Path, Path]
-) -> tuple[str, ...]:
-    def belongs(name: str, file: str | None) -> bool:
-        if name in inside or file is None:
-            return name in inside
-        return any(Path(file).resolve().is_relative_to(folder) for folder in folders)
-
-    names = {name for name, file in loaded.items() if belongs(name, file)}
-    return tuple(sorted(names | {"site", "encodings.utf_8", "encodings.aliases"}))
-
-
 def compile_modules(interpreter: Interpreter, sources: Sequence[ModuleSource]) -> tuple[bytes | None, ...]:
     """Compile ``sources`` with ``interpreter`` to unchecked-hash pycs; ``None`` for what is not valid Python.
 
@@ -141,27 +90,16 @@ def compile_modules(interpreter: Interpreter, sources: Sequence[ModuleSource]) -
         raise _compile_error(interpreter, type(error).__name__) from error
     if done.returncode != 0:
         raise _compile_error(interpreter, _last_line(done.stderr.decode(errors="replace")))
-    return tuple(_pycs(done.stdout))
+    modules = compiled_modules(done.stdout, len(sources))
+    if modules is None:
+        raise _compile_error(interpreter, "another answer")
+    return modules
 
 
 def _compile_error(interpreter: Interpreter, got: str) -> ToolchainError:
     return ToolchainError(
         "compiling", expected="bytecode of every module", got=got, where=str(interpreter.executable)
     )
-
-
-def _pycs(data: bytes) -> list[bytes | None]:
-    pycs: list[bytes | None] = []
-    offset = 0
-    while offset < len(data):
-        (length,) = struct.unpack_from(">Q", data, offset)
-        offset += 8
-        if length == _NOT_PYTHON:
-            pycs.append(None)
-            continue
-        pycs.append(data[offset : offset + length])
-        offset += length
-    return pycs
 
 
 def _last_line(text: str, otherwise: str = "no message") -> str:
@@ -220,6 +158,33 @@ def install_environment(
             else:
                 leftover.unlink(missing_ok=True)
         _replace_folder(tree, into, folder / "replaced")
+
+
+def environment_identity(
+    project: Path, requirements: str | None, interpreter: Interpreter, *, interface: Interface | None
+) -> str | None:
+    """A digest of everything that decides what :func:`install_environment` installs.
+
+    Returns:
+        Hexadecimal; ``None`` where that is not known, because not every requirement is pinned by its hash.
+
+    Raises:
+        ProjectError: There is no lock, or it does not pin every requirement.
+        ToolchainError: uv does not start.
+    """
+    locked = "" if requirements is None else _locked(project, requirements)
+    pins = [line for line in locked.splitlines() if not line.startswith("-")]
+    if not all(_PIN.match(line) and "--hash" in line for line in pins):
+        return None
+    own = files("casemate.builder").joinpath("runtime_requirements.txt").read_text("utf-8")
+    program = Path(uv.find_uv_bin()).stat()
+    facts = (interpreter.release, interpreter.executable, interpreter.prefix, os.confstr("CS_GNU_LIBC_VERSION"))
+    return key_of(
+        *(str(fact) for fact in (*facts, interface, requirements, program.st_size, program.st_mtime_ns)),
+        locked,
+        own,
+        Path(__file__).read_bytes(),
+    )
 
 
 def _replace_folder(new: Path, old: Path, aside: Path) -> None:

@@ -42,10 +42,17 @@ def describe() -> dict[str, object]:
         "builtin": sorted(sys.builtin_module_names),
         "frozen": sorted(name for name in frozen if "hello" not in name),
         "frozen_is_used": getattr(sys.modules["os"].__spec__, "origin", None) == "frozen",
-        "loaded": {name: file for name, file in _LOADED.items() if name != "__main__"},
+        "loaded": {name: real(file) for name, file in _LOADED.items() if name != "__main__"},
         "build_time_module": build_time_module(),
         "site_packages": [os.path.realpath(folder) for folder in site.getsitepackages([sys.base_prefix])],
     }
+
+
+def real(file: str | None) -> str | None:
+    """The path of a file with its links resolved."""
+    import os  # noqa: PLC0415
+
+    return None if file is None else os.path.realpath(file)
 
 
 def build_time_module() -> str:

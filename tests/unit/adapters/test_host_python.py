@@ -14,6 +14,7 @@ import pytest
 from casemate.adapters import host_python
 from casemate.adapters.host_python import compile_modules, describe_interpreter, install_environment
 from casemate.builder.closure import Interpreter, ModuleSource
+from casemate.builder.closure.described import interpreter_of
 from casemate.errors import ProjectError, ToolchainError
 from casemate.project import Interface
 
@@ -92,7 +93,7 @@ def test_an_interpreter_that_gramine_does_not_run_is_refused(change: Any, messag
         "free_threaded": False,
     }
     with pytest.raises(ToolchainError) as caught:
-        host_python._require_supported(facts | change, Path("/usr/bin/python3"))
+        interpreter_of(facts | change, where="/usr/bin/python3")
     assert str(caught.value) == f"Python interpreter: {message} (/usr/bin/python3)"
     assert caught.value.hint == "Gramine runs CPython 3.11 or newer for x86-64 Linux with glibc"
 
@@ -141,12 +142,12 @@ def test_bytecode_does_not_depend_on_order_company_place_or_hash_seed(
 
 
 def test_bytecode_made_in_a_fork_does_not_depend_on_what_was_compiled_before(tmp_path: Path) -> None:
-    script = runpy.run_path(str(host_python._COMPILE))
+    script = runpy.run_path(str(host_python.COMPILE))
     for module in sources(tmp_path):
         text = module.host.read_bytes()
         program = (
             "import runpy, sys\n"
-            f"s = runpy.run_path({str(host_python._COMPILE)!r})\n"
+            f"s = runpy.run_path({str(host_python.COMPILE)!r})\n"
             f"sys.stdout.buffer.write(s['in_fork']({text!r}, {module.path!r}))\n"
         )
         runs = {
@@ -172,7 +173,7 @@ def test_what_is_not_python_gives_none_and_the_rest_goes_on(
     )
     assert one is None
     assert two is not None
-    assert runpy.run_path(str(host_python._COMPILE))["in_fork"](text.encode(), "/app/bad.py") is None
+    assert runpy.run_path(str(host_python.COMPILE))["in_fork"](text.encode(), "/app/bad.py") is None
 
 
 def test_an_interpreter_that_fails_is_an_error(interpreter: Interpreter, tmp_path: Path) -> None:
