@@ -18,6 +18,7 @@ from casemate_attester.configuration import (
     Workload,
 )
 from casemate_attester.errors import ConfigurationError
+from casemate_attester.variables import Absent, Variable
 
 PARTS = "resource: expected kbs:///REPOSITORY/TYPE/TAG, each of letters, digits, '_', '-' and inner dots"
 HINT = "mend casemate.toml and build the image again: this file is measured"
@@ -27,12 +28,26 @@ DOCUMENT: dict[str, Any] = {
     "listen": {"host": "0.0.0.0", "port": 8443, "threads": 8},  # noqa: S104 - as a pod listens
     "broker": {"url": "https://broker.internal:8080", "ca": "/etc/casemate/broker-ca.pem"},
     "secrets": [{"destination": "/run/secrets/db-key", "resource": "kbs:///default/notes/db-key"}],
+    "variables": [
+        {
+            "name": "LEVEL",
+            "one_of": ["info", "debug"],
+            "max_length": 256,
+            "absent": "default",
+            "default": "info",
+        },
+        {"name": "REGION", "one_of": [], "pattern": "[a-z]{2}", "max_length": 2, "absent": "stop"},
+    ],
 }
 WORKLOAD = Workload(
     application=Application(interface=Interface.WSGI, target="notes:app", path=("/app",)),
     listen=Listen(port=8443),
     broker=Broker(url="https://broker.internal:8080", ca="/etc/casemate/broker-ca.pem"),
     secrets=(Secret(destination="/run/secrets/db-key", resource="kbs:///default/notes/db-key"),),
+    variables=(
+        Variable(name="LEVEL", one_of=("info", "debug"), absent=Absent.DEFAULT, default="info"),
+        Variable(name="REGION", pattern="[a-z]{2}", max_length=2),
+    ),
 )
 
 
@@ -60,7 +75,9 @@ def test_bytes_are_canonical() -> None:
         b'"broker":{"ca":"/etc/casemate/broker-ca.pem","url":"https://broker.internal:8080"},'
         b'"listen":{"host":"0.0.0.0","port":8443,"threads":8},'
         b'"secrets":[{"destination":"/run/secrets/db-key","resource":"kbs:///default/notes/db-key"}],'
-        b'"version":1}'
+        b'"variables":[{"absent":"default","default":"info","max_length":256,"name":"LEVEL",'
+        b'"one_of":["info","debug"]},{"absent":"stop","max_length":2,"name":"REGION","one_of":[],'
+        b'"pattern":"[a-z]{2}"}],"version":1}'
     )
 
 

@@ -17,6 +17,7 @@ from casemate_attester.configuration import (
 )
 from casemate_attester.entrypoint import CONFIGURATION, Surroundings
 from casemate_attester.exchange import Answer, Call
+from casemate_attester.variables import Absent, Variable
 
 #: PID 1 as the manifest starts it, but with files of the test in the places of Gramine's.
 START = """
@@ -45,6 +46,56 @@ def write(folder: Path, broker: Broker | None, *secrets: Secret) -> None:
     )
     workload = Workload(application=application, listen=Listen(port=1), broker=broker, secrets=secrets)
     (folder / "workload.json").write_bytes(workload.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("given", "printed", "refused"),
+    [
+        ({}, "['info', None]", ()),
+        ({"LEVEL": "debug", "REGION": "eu"}, "['debug', 'eu']", ()),
+        (
+            {"LEVEL": "hush"},
+            "",
+            (
+                'casemate: error: variable LEVEL: expected one of "info", "debug", got another text of 4 '
+                "characters (environment)",
+                "casemate: hint: give it such a value where the enclave is started: in a pod, below env of the "
+                "container",
+            ),
+        ),
+    ],
+)
+def test_the_host_chooses_within_measured_rules_before_the_application_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    printed: str,
+    refused: tuple[str, ...],
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("import os\nprint([os.environ.get(name) for name in ('LEVEL', 'REGION')])\n")
+    command = ("python", str(program))
+    workload = Workload(
+        application=Application(interface=Interface.COMMAND, command=command),
+        listen=Listen(port=1),
+        variables=(
+            Variable(name="LEVEL", one_of=("info", "debug"), absent=Absent.DEFAULT, default="info"),
+            Variable(name="REGION", pattern="[a-z]+", absent=Absent.UNSET),
+        ),
+    )
+    (tmp_path / "workload.json").write_bytes(workload.to_bytes())
+    for name in ("LEVEL", "REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    result = start(tmp_path)
+
+    assert result.stdout.strip() == printed
+    assert result.returncode == (1 if refused else 0)
+    ended = refused or (f"casemate: starting: command {' '.join(command)}",)
+    begun = f"casemate: configuration read: command {' '.join(command)}"
+    assert result.stderr.splitlines() == [begun, *ended]
 
 
 def start(folder: Path, program: str = START) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ import casemate_attester
 SOURCE = Path(casemate_attester.__file__).parent
 LOADED = Path(__file__).parent / "loaded_modules.txt"
 #: Lines of the whole wheel. Raising it is a decision about the trusted computing base.
-LINE_BUDGET = 2650
+LINE_BUDGET = 2950
 LINES_OF_A_MODULE = 500
 #: Imported by the module that runs the server, from the image of the workload.
 SERVERS = {"wsgi_server": "cheroot", "asgi_server": "uvicorn"}

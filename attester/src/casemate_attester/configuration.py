@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from casemate_attester.errors import ConfigurationError
 from casemate_attester.strict_json import Fields, canonical_json, read_object
+from casemate_attester.variables import Variable
 
 __all__ = [
     "MAX_BYTES",
@@ -334,12 +335,14 @@ class Workload:
         listen: Where to serve it.
         broker: Whom to ask for secrets; ``None`` when there are none.
         secrets: What to ask for, in this order.
+        variables: What the host may choose, by name.
     """
 
     application: Application
     listen: Listen
     broker: Broker | None = None
     secrets: tuple[Secret, ...] = ()
+    variables: tuple[Variable, ...] = ()
 
     def __post_init__(self) -> None:
         _require(
@@ -352,6 +355,10 @@ class Workload:
             "each destination once",
             sorted(destinations),
         )
+        names = [variable.name for variable in self.variables]
+        _require(names == sorted(set(names)), "variables", "each name once, sorted", names)
+        twice = [name for name in names if f"env:{name}" in destinations]
+        _require(not twice, "variables", "none that a secret sets as well", twice)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -368,12 +375,14 @@ class Workload:
         listen = Listen.from_fields(fields.object("listen"))
         broker = fields.object_or_null("broker")
         secrets = tuple(Secret.from_fields(item) for item in fields.objects("secrets"))
+        variables = tuple(Variable.from_fields(item) for item in fields.objects("variables"))
         fields.done()
         return cls(
             application=application,
             listen=listen,
             broker=None if broker is None else Broker.from_fields(broker),
             secrets=secrets,
+            variables=variables,
         )
 
     def to_bytes(self) -> bytes:
@@ -395,5 +404,6 @@ class Workload:
             "secrets": [
                 {"destination": secret.destination, "resource": secret.resource} for secret in self.secrets
             ],
+            "variables": [variable.to_json() for variable in self.variables],
         }
         return canonical_json(document)

@@ -1,7 +1,8 @@
 """PID 1 of the enclave: read the measured configuration, attest, place the secrets, run the application.
 
 Each step is a line on stderr, which the host can read: it says that something happened, never what a secret
-is. Nothing here looks at arguments, and the environment is only written to: both may come from the host.
+is. Nothing here looks at arguments, and of the environment only variables with a measured rule are read: both
+may come from the host.
 """
 
 import os
@@ -27,6 +28,7 @@ from casemate_attester.ratls import issue_identity
 from casemate_attester.serving import run_application, server_context
 from casemate_attester.transport import PAUSES, BrokerConnection, pinned_context
 from casemate_attester.unwrap import SecretBytes, unwrap
+from casemate_attester.variables import admit
 
 __all__ = ["CONFIGURATION", "Surroundings", "drive", "main"]
 
@@ -85,6 +87,7 @@ def _run(around: Surroundings) -> None:
     workload = _read_configuration(around.configuration)
     application = workload.application
     around.say(f"configuration read: {_name(application)}")
+    admit(workload.variables, around.environment)
 
     def quote_for(report_data: ReportData) -> bytes:
         return fetch_quote(report_data, around.device)

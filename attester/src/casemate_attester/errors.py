@@ -5,6 +5,7 @@
     ExplainedError                  what was expected, what was found, where, what to do next
     └── AttesterError               anything that stops a workload inside the enclave
         ├── ConfigurationError      the measured workload configuration cannot be used: rebuild the image
+        ├── VariableError           what the host chose for a variable breaks its measured rule
         ├── MessageError            a peer's message is not what the protocol allows
         ├── EvidenceError           /dev/attestation does not give evidence: look at the platform
         ├── BrokerUnavailableError  nobody answers, or not with the pinned certificate: try again later
@@ -64,6 +65,10 @@ class AttesterError(ExplainedError):
 
 class ConfigurationError(AttesterError):
     """The measured workload configuration cannot be used; the image has to be rebuilt."""
+
+
+class VariableError(AttesterError):
+    """The host has chosen a value that breaks the measured rule of the variable, or none."""
 
 
 class MessageError(AttesterError):
