@@ -178,7 +178,12 @@ def environment_identity(
         return None
     own = files("casemate.builder").joinpath("runtime_requirements.txt").read_text("utf-8")
     program = Path(uv.find_uv_bin()).stat()
-    facts = (interpreter.release, interpreter.executable, interpreter.prefix, os.confstr("CS_GNU_LIBC_VERSION"))
+    facts = (
+        interpreter.release,
+        interpreter.executable,
+        interpreter.prefix,
+        os.confstr("CS_GNU_LIBC_VERSION"),
+    )
     return key_of(
         *(str(fact) for fact in (*facts, interface, requirements, program.st_size, program.st_mtime_ns)),
         locked,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from casemate.builder.cache import Kind
+from casemate.builder.own_folder import open_own_folder
 
 #: Bytes that all results together may take when room is made.
 DEFAULT_LIMIT: Final = 512 << 20
@@ -37,7 +38,6 @@ _ROOM_WAS_MADE: Final = "room-was-made"
 _DIGEST_SIZE: Final = 32
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Entry(NamedTuple):
@@ -71,9 +71,8 @@ class KeptResults:
         path = folder / _NAME
         with contextlib.ExitStack() as held:
             try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._root = _own_folder(str(path), None, held)
-                folders = {kind: _own_folder(kind.value, self._root, held) for kind in Kind}
+                self._root = _held(open_own_folder(str(path)), held)
+                folders = {kind: _held(open_own_folder(kind.value, self._root), held) for kind in Kind}
             except OSError as error:
                 self.warning = f"{path} is not used: {error.strerror}"
             else:
@@ -153,17 +152,8 @@ class KeptResults:
                         yield _Entry(status.st_mtime, status.st_size, folder, file.name)
 
 
-def _own_folder(path: str, parent: int | None, held: contextlib.ExitStack) -> int:
-    """A folder that nobody but the user can look into or change; it is made where there is none."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700, dir_fd=parent)
-    descriptor = os.open(path, _FOLDER, dir_fd=parent)
+def _held(descriptor: int, held: contextlib.ExitStack) -> int:
     held.callback(os.close, descriptor)
-    status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
-        raise PermissionError(None, "it belongs to another user")
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise PermissionError(None, "others can look into it, or change it")
     return descriptor
 
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -105,12 +104,8 @@ def build_bundle(
         click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     project = _project(directory)
     _warn(project)
-    with (
-        TemporaryDirectory(prefix="casemate-") as scratch,
-        _progress() as progress,
-        keeping(settings, use=use_cache) as kept,
-    ):
-        application = _application(project, directory, python, (Path(scratch), progress, kept))
+    with _progress() as progress, keeping(settings, use=use_cache) as kept:
+        application = _application(project, directory, python, (progress, kept))
         machine = _machine(application.interpreter, installed, settings)
         built = build(application, machine, output, progress)
     return built, application
@@ -158,26 +153,22 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def _application(
-    project: Project, directory: Path, python: Path | None, work: tuple[Path, Callable[[str], None], Keeping]
+    project: Project, directory: Path, python: Path | None, work: tuple[Callable[[str], None], Keeping]
 ) -> Application:
     """Describe the interpreter, install the environment, find what is needed of both."""
     import casemate_attester
-    from casemate.adapters.host_python import describe_interpreter, install_environment
+    from casemate.adapters.host_python import describe_interpreter, environment_identity, install_environment
     from casemate.builder.build import Application
     from casemate.builder.closure import Sources, find_python_closure, interface_of
 
-    scratch, progress, kept = work
+    progress, kept = work
     interpreter = describe_interpreter(python or Path(sys.executable))
     source = _source(directory, project)
     interface = interface_of(project, source)
-    environment = scratch / "environment"
-    install_environment(
-        directory.resolve(),
-        project.app.requirements,
-        interpreter,
-        environment,
-        interface=interface,
-        progress=progress,
+    wanted = (directory.resolve(), project.app.requirements, interpreter)
+    environment = kept.environment(
+        environment_identity(*wanted, interface=interface),
+        lambda into: install_environment(*wanted, into, interface=interface, progress=progress),
     )
     progress("Finding what the application needs")
     closure = find_python_closure(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from casemate.adapters.kept_environments import KeptEnvironments
     from casemate.builder.cache import Cache
     from casemate.builder.closure import Compiler, Interpreter, ModuleSource
     from casemate.builder.closure.reader import ModuleReader
@@ -19,13 +22,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """Reads and compiles modules with what former builds have kept.
+    """Installs, reads and compiles with what former builds have kept.
 
     Attributes:
-        cache: Where it is kept; ``None`` keeps nothing.
+        held: What is let go of when the build ends.
+        cache: Where results are kept; ``None`` keeps nothing.
+        environments: Installed environments; ``None`` keeps none.
     """
 
+    held: ExitStack
     cache: Cache | None
+    environments: KeptEnvironments | None
+
+    def environment(self, key: str | None, make: Callable[[Path], None]) -> Path:
+        """An installed environment, for the length of the build.
+
+        Args:
+            key: A digest of everything that decides what is installed; ``None``: it is not known.
+            make: Installs into a folder that it makes.
+        """
+        if self.environments is not None and key is not None:
+            return self.held.enter_context(self.environments.environment(key, make))
+        environment = Path(self.held.enter_context(TemporaryDirectory(prefix="casemate-"))) / "environment"
+        make(environment)
+        return environment
 
     def reader(self) -> ModuleReader | None:
         """Reads modules for the import graph; ``None`` for one that remembers nothing."""
@@ -59,17 +79,20 @@ def keeping(settings: Settings, *, use: bool) -> Iterator[Keeping]:
         settings: Say where it is.
         use: Whether it is used.
     """
+    from casemate.adapters.kept_environments import KeptEnvironments
     from casemate.adapters.kept_results import KeptResults
 
-    with ExitStack() as stack:
-        stack.enter_context(_without_collector())
+    with ExitStack() as held:
+        held.enter_context(_without_collector())
         if not use:
-            yield Keeping(cache=None)
+            yield Keeping(held=held, cache=None, environments=None)
             return
-        kept = stack.enter_context(KeptResults(settings.cache))
-        yield Keeping(cache=kept)
-        if kept.warning is not None:
-            click.echo(f"warning: {kept.warning}", err=True)
+        environments = KeptEnvironments(settings.cache)
+        results = held.enter_context(KeptResults(settings.cache))
+        yield Keeping(held=held, cache=results, environments=environments)
+        for kept in (results, environments):
+            if kept.warning is not None:
+                click.echo(f"warning: {kept.warning}", err=True)
 
 
 @contextmanager
