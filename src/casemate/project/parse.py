@@ -32,6 +32,7 @@ from casemate.project.values import (
     Interface,
     Kubernetes,
     Mount,
+    Preflight,
     Project,
     Secret,
     TmpfsMount,
@@ -60,7 +61,7 @@ _DESTINATIONS: Final = "secrets go to a file, to env:NAME or to /dev/attestation
 _MOUNT_POINT: Final = "it is the folder as the application sees it inside; relative paths begin at /app"
 
 #: The tables of the file.
-TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes")
+TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes", "preflight")
 
 
 def parse_project(data: bytes, where: str) -> Project:
@@ -101,6 +102,7 @@ def parse_project(data: bytes, where: str) -> Project:
         secrets=secrets,
         broker=broker,
         kubernetes=_kubernetes(root.table("kubernetes")),
+        preflight=_preflight(root.table("preflight")),
     )
 
 
@@ -205,6 +207,12 @@ def _closure(table: Table) -> Closure:
     for package in source:
         table.matching("source", package, _MODULE, subject="source", expected="the name of a package")
     return Closure(mode=mode or ClosureMode.MODULE, include=include, source=source)
+
+
+def _preflight(table: Table) -> Preflight:
+    """What is accepted; that there are such rules is checked where they are applied."""
+    table.refuse_unknown(_names(Preflight))
+    return Preflight(accept=table.texts("accept", ()))
 
 
 def _enclave(table: Table) -> Enclave:

@@ -165,6 +165,17 @@ class Kubernetes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """The table ``[preflight]``.
+
+    Attributes:
+        accept: Rules of preflight whose findings do not refuse the build.
+    """
+
+    accept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """A whole ``casemate.toml``.
 
@@ -183,3 +194,4 @@ class Project:
     secrets: tuple[Secret, ...] = ()
     broker: Broker | None = None
     kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    preflight: Preflight = field(default_factory=Preflight)
