@@ -25,6 +25,7 @@ class Rule(Enum):
     METADATA = "metadata"  # importlib.metadata of a distribution that is reached
     NEEDED_LIBRARY = "needed-library"  # DT_NEEDED of ``of``
     NAMED_LIBRARY = "named-library"  # opened by name: dlopen, ctypes, NSS
+    RECORDED = "recorded"  # opened in a recorded run of the application
     INCLUDED = "included"  # [closure] include in casemate.toml
     SYSTEM_FILE = "system-file"  # /etc and the like, written or chosen by Casemate
     TIME_ZONE = "time-zone"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from casemate.builder.build import Application, Built, Machine, Platform
     from casemate.builder.closure import Interpreter
     from casemate.cli.build_keeping import Keeping
+    from casemate.formats.trace import Trace
     from casemate.project import Project
     from casemate.settings import Settings
 
@@ -178,6 +179,7 @@ def _application(
             environment=(environment,),
             attester=Path(casemate_attester.__file__).parent.parent,
             interpreter=interpreter,
+            trace=_trace(project, directory),
         ),
         kept.compiler(interpreter),
         kept.reader(),
@@ -206,6 +208,15 @@ def _source(directory: Path, project: Project) -> Path:
     return source
 
 
+def _trace(project: Project, directory: Path) -> Trace | None:
+    """The record of runs that casemate.toml names."""
+    from casemate.builder.closure.trace import read_trace
+
+    if project.closure.trace is None:
+        return None
+    return read_trace(directory / project.closure.trace, project.closure.trace)
+
+
 def _sources(project: Project, directory: Path, interpreter: Interpreter) -> dict[str, str]:
     """What the image is made from, for the statement about it."""
     from hashlib import sha256
@@ -213,7 +224,8 @@ def _sources(project: Project, directory: Path, interpreter: Interpreter) -> dic
     from casemate import __version__
     from casemate.project import PROJECT_FILE
 
-    names = [PROJECT_FILE, *([project.app.requirements] if project.app.requirements else [])]
+    files = (PROJECT_FILE, project.app.requirements, project.closure.trace)
+    names = [name for name in files if name is not None]
     digests = {name: f"sha256:{sha256((directory / name).read_bytes()).hexdigest()}" for name in names}
     return {**digests, "python": interpreter.release, "casemate": __version__}
 

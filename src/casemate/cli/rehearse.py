@@ -11,6 +11,8 @@ import click
 from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
+    from casemate.builder.bundle import Bundle
+    from casemate.rehearsal.recording import Recording
     from casemate.rehearsal.report import Report
     from casemate.rehearsal.run import Rehearsal
     from casemate.simulator.platform import SimulatedPlatform
@@ -43,15 +45,22 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Let a passthrough variable of the manifest have its value from here; repeatable.",
 )
 @click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Add what the run opens to FILE, for closure mode trace; made if it does not exist.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON; the application prints to stderr."
 )
-def command(
+def command(  # noqa: PLR0913 - one argument for each option
     bundle: Path,
     platform: Path | None,
     rootfs: Path | None,
     runtime: str,
     timeout: float | None,
     passed: tuple[str, ...],
+    record: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -67,7 +76,9 @@ def command(
     from casemate.settings import variables
 
     del runtime  # there is one
-    stage = stage_of(Bundle.open(bundle), _platform(platform), rootfs)
+    opened = Bundle.open(bundle)
+    recording = _recording(opened, record)
+    stage = stage_of(opened, _platform(platform), rootfs)
     stdout = 2 if as_json else 1
     with Rehearsal(stage, outside=variables(passed), stdout=stdout) as rehearsal:
         report = _run(rehearsal, timeout)
@@ -76,6 +87,18 @@ def command(
     else:
         _show(report)
     report.require_success()
+    if recording is not None:
+        trace = recording.add(report.asked)
+        click.echo(
+            f"recorded in {record}: {len(trace.modules)} modules, {len(trace.data)} data files", err=True
+        )
+
+
+def _recording(bundle: Bundle, file: Path | None) -> Recording | None:
+    """The record, refused before anything runs when the run cannot be added to it."""
+    from casemate.rehearsal.recording import Recording
+
+    return None if file is None else Recording.begin(bundle, file)
 
 
 def _platform(folder: Path | None) -> SimulatedPlatform:

@@ -188,8 +188,7 @@ def _below(table: Table, key: str, default: str) -> str:
 
 def _closure(table: Table) -> Closure:
     table.refuse_unknown(_names(Closure))
-    later = {"trace": 'this version has no tracing; "module" reads the code instead of watching it'}
-    mode = table.choice("mode", {kind.value: kind for kind in ClosureMode}, later)
+    mode = table.choice("mode", {kind.value: kind for kind in ClosureMode}) or ClosureMode.MODULE
     include = table.texts("include", ())
     for pattern in include:
         named = pattern.startswith("module:")
@@ -206,7 +205,23 @@ def _closure(table: Table) -> Closure:
     source = table.texts("source", ())
     for package in source:
         table.matching("source", package, _MODULE, subject="source", expected="the name of a package")
-    return Closure(mode=mode or ClosureMode.MODULE, include=include, source=source)
+    return Closure(mode=mode, include=include, source=source, trace=_trace(table, mode))
+
+
+def _trace(table: Table, mode: ClosureMode) -> str | None:
+    """The file with the record: needed in mode ``trace``, and meaning nothing in another."""
+    recorded = mode is ClosureMode.TRACE
+    if recorded != ("trace" in table.values):
+        raise table.error(
+            "trace",
+            "file with the record of runs",
+            expected='trace = "FILE"' if recorded else 'only beside mode = "trace"',
+            got="none" if recorded else f'mode = "{mode.value}"',
+            hint='casemate rehearse BUNDLE --record FILE writes it, for a bundle built in mode "module"'
+            if recorded
+            else None,
+        )
+    return _below(table, "trace", "") if recorded else None
 
 
 def _preflight(table: Table) -> Preflight:

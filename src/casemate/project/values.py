@@ -24,6 +24,7 @@ class ClosureMode(Enum):
 
     MODULE = "module"  # the modules that the import graph reaches
     DISTRIBUTION = "distribution"  # every distribution that it reaches, whole, without tests and headers
+    TRACE = "trace"  # what recorded runs opened, and what must never be missing
 
 
 class Destination(Enum):
@@ -68,11 +69,13 @@ class Closure:
         include: Files that no import statement shows: glob patterns relative to ``app.source``, or
             modules, written ``module:NAME``.
         source: Packages that read their own source, and are shipped as source rather than as bytecode.
+        trace: File with the record of runs, relative to ``casemate.toml``; given exactly in mode ``trace``.
     """
 
     mode: ClosureMode = ClosureMode.MODULE
     include: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

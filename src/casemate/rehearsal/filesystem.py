@@ -174,7 +174,7 @@ class FileServer:
     def _lookup(self, request: fuse.Request, body: fuse.Lookup) -> bytes:
         folder = self._tree.node(request.node)
         try:
-            node = self._tree.lookup(folder, os.fsdecode(body.name))
+            node = self._tree.ask(folder, os.fsdecode(body.name))
         except Denied as denied:
             if denied.number == errno.ENOENT and denied.finding is None:
                 return fuse.absent_entry_payload(seconds=FOREVER)

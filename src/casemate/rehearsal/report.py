@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from casemate.builder.layout import APPLICATION_ROOT, PYTHON_HOME
 from casemate.errors import RehearsalError
+from casemate.rehearsal.advice import advice
 from casemate.rehearsal.findings import Finding, Kind
 from casemate.rehearsal.printed import Said
 
@@ -48,6 +49,7 @@ class Report:
         findings: What was refused, in the order in which it was asked for.
         notes: What was not as it will be under Gramine.
         said: What the attester said of the end of the application.
+        asked: Trusted files that were opened or looked at, as the application sees them, sorted.
     """
 
     exit_code: int
@@ -60,6 +62,7 @@ class Report:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     said: Said | None = None
+    asked: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -84,6 +87,8 @@ class Report:
 
     def remedy(self, finding: Finding) -> str:
         """What to do about a finding."""
+        if finding.kind is Kind.SYSTEM_CALL:
+            return advice(finding.path, finding.answer)
         if finding.kind is not Kind.MISSING:
             return _REMEDIES[finding.kind]
         if finding.reason is not None:

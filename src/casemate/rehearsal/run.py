@@ -210,6 +210,7 @@ class Rehearsal:
             mrsigner=enclave.mrsigner.hex(),
             root_sha256=_root_digest(enclave),
             opened=self._tree.opened,
+            asked=self._tree.asked,
             seconds=time.monotonic() - (self._started or 0.0),
             findings=self._recorder.findings,
             notes=(*self._stage.notes, *_notes(self._plan, self._stop)),

@@ -129,6 +129,7 @@ class Tree:
         self._by_path: dict[str, Node] = {}
         self._children: dict[str, list[str]] = {}
         self._opened: set[str] = set()
+        self._asked: set[str] = set()
         self._missed: dict[str, str] = {}
         self._latest: tuple[str, bytes] | None = None
         self._add_root(plan.root)
@@ -147,6 +148,21 @@ class Tree:
     def opened(self) -> int:
         """How many trusted files have been opened."""
         return len(self._opened)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Trusted files that were asked for by name, as the application sees them, sorted.
+
+        Opened or only looked at: a program that finds a file missing takes another way.
+        """
+        return tuple(sorted(self._asked))
+
+    def ask(self, folder: Node, name: str) -> Node:
+        """The same as :meth:`lookup`, for a request that names the file."""
+        node = self.lookup(folder, name)
+        if node.image in self._plan.trusted:
+            self._asked.add(node.path)
+        return node
 
     def node(self, number: int) -> Node:
         """The node that the kernel was told of under ``number``."""

@@ -177,7 +177,7 @@ def test_a_command_is_python(command: Any) -> None:
         (
             APP + "[closure]\nxyz = 1",
             'unknown key "xyz": expected a key of [closure] (casemate.toml: closure.xyz)',
-            "the known names are include, mode, source",
+            "the known names are include, mode, source, trace",
         ),
         (
             APP + "[telemetry]",
@@ -186,8 +186,25 @@ def test_a_command_is_python(command: Any) -> None:
         ),
         (
             APP + '[closure]\nmode = "trace"',
-            'mode: expected "module" or "distribution", got "trace" (casemate.toml: closure.mode)',
-            'this version has no tracing; "module" reads the code instead of watching it',
+            'file with the record of runs: expected trace = "FILE", got none (casemate.toml: closure.trace)',
+            'casemate rehearse BUNDLE --record FILE writes it, for a bundle built in mode "module"',
+        ),
+        (
+            APP + '[closure]\ntrace = "runs.trace"',
+            'file with the record of runs: expected only beside mode = "trace", got mode = "module" '
+            "(casemate.toml: closure.trace)",
+            None,
+        ),
+        (
+            APP + '[closure]\nmode = "trace"\ntrace = "../runs.trace"',
+            'trace: expected a path inside the folder of casemate.toml, got "../runs.trace" '
+            "(casemate.toml: closure.trace)",
+            None,
+        ),
+        (
+            APP + '[closure]\nmode = "everything"',
+            'mode: expected "module", "distribution" or "trace", got "everything" (casemate.toml: closure.mode)',
+            "the known names are distribution, module, trace",
         ),
         (
             APP + '[kubernetes]\nplatform = "aks"',

@@ -36,11 +36,13 @@ class Distribution:
 
     Attributes:
         name: Its name, normalised (PEP 503).
+        version: Its version, as the name of its folder has it; empty where that has none.
         folder: Its ``.dist-info`` or ``.egg-info``; the latter may be a file.
         files: What is its own, relative to ``root``, sorted; some of them may not exist.
     """
 
     name: str
+    version: str
     folder: Path
     files: tuple[str, ...]
 
@@ -78,17 +80,29 @@ class Distribution:
 def read_distributions(environment: tuple[Path, ...]) -> tuple[Distribution, ...]:
     """What is installed in the folders of ``environment``, in their order, sorted by folder in each."""
     return tuple(
-        Distribution(name=_name(folder.name), folder=folder, files=tuple(sorted(set(_files(folder)))))
+        _distribution(folder)
         for root in environment
         for folder in sorted(root.iterdir() if root.is_dir() else ())
         if folder.suffix in {".dist-info", ".egg-info"} and folder.name.isprintable()
     )
 
 
-def _name(folder: str) -> str:
-    stem = folder.removesuffix(".dist-info")
-    name = folder.partition("-")[0].removesuffix(".egg-info") if stem == folder else stem.rpartition("-")[0]
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _distribution(folder: Path) -> Distribution:
+    name, version = name_and_version(folder.name)
+    return Distribution(name=name, version=version, folder=folder, files=tuple(sorted(set(_files(folder)))))
+
+
+def name_and_version(folder: str) -> tuple[str, str]:
+    """The normalised name and the version in the name of a ``.dist-info`` or ``.egg-info`` folder.
+
+    The latter has the version of Python behind them.
+    """
+    if folder.endswith(".dist-info"):
+        name, _, version = folder.removesuffix(".dist-info").rpartition("-")
+    else:
+        name, _, rest = folder.removesuffix(".egg-info").partition("-")
+        version = rest.partition("-")[0]
+    return re.sub(r"[-_.]+", "-", name).lower(), version
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -123,7 +137,7 @@ def _own(line: str) -> str | None:
 def _named(folder: Path) -> Iterator[str]:
     """The files of the modules and packages that a distribution without a record has by its name."""
     text = _text(folder / "top_level.txt")
-    names = text.split() if text is not None else [_name(folder.name).replace("-", "_")]
+    names = text.split() if text is not None else [name_and_version(folder.name)[0].replace("-", "_")]
     for name in names:
         if _TOP_LEVEL.fullmatch(name):
             for entry in sorted(folder.parent.glob(f"{name}*")):

@@ -22,6 +22,7 @@ from casemate.builder.closure.reached import reached_modules
 from casemate.builder.closure.reader import DirectReader, ModuleReader
 from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
 from casemate.builder.closure.rules import load_rules
+from casemate.builder.closure.trace import add_recorded, keep_traced, refuse_other_environment
 from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure
 from casemate.builder.closure.whole import add_whole, reached_distributions, whole_files
 from casemate.builder.contents import ImageFile, Reason, Rule
@@ -50,21 +51,29 @@ def find_python_closure(
     Raises:
         ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
             nothing; a private key is among the application's data; a file is a link out of its folder.
+        ProjectError: The recorded runs are of another environment.
         ClosureError: A module of the application is not valid Python, or the interpreter is too new.
     """
     _require_readable(sources.interpreter)
     interface = interface_of(project, sources.application)
-    graph = new_graph(sources, load_rules(), interface, reader or DirectReader())
+    rules = load_rules()
+    graph = new_graph(sources, rules, interface, reader or DirectReader())
     first = add_roots(graph, project, sources, interface)
     distributions = read_distributions(sources.environment)
+    if sources.trace is not None:
+        add_recorded(graph, sources.trace)
     _grow(graph, project, distributions, sources.interpreter.suffixes)
     refuse_missing_imports(graph, project, first)
+    if sources.trace is not None:
+        keep_traced(graph, rules, sources.trace)
+        reached = reached_distributions(graph, distributions)
+        refuse_other_environment(sources.trace, sources.interpreter.release, reached, project.closure.trace)
     files = _Files(graph, project, sources, distributions)
     files.collect()
     images = files.compiled(compile_modules)
     return PythonClosure(
         files=images,
-        questions=find_questions(graph, project),
+        questions=find_questions(graph, project) if sources.trace is None else (),
         considered=consider(sources.interpreter, sources.environment, files.taken),
         interface=interface,
         modules=reached_modules(graph),
@@ -131,6 +140,7 @@ class _Files:
         self._project = project
         self._sources = sources
         self._distributions = distributions
+        self._trace = sources.trace
         self._interpreter = sources.interpreter
         self._program = interpreter_path(self._interpreter.version)
         self._readable = _packages_with_source(graph, project)
@@ -148,10 +158,12 @@ class _Files:
         for node in self._graph.nodes.values():
             self._module(node.found, self._reason(node.step))
         for name, node in self._graph.nodes.items():
-            if node.found.is_package and node.found.kind is not Kind.INSIDE:
+            own = any(root.owner is Owner.APPLICATION for root, _ in node.found.search)
+            if node.found.is_package and node.found.kind is not Kind.INSIDE and (own or self._trace is None):
                 self._package_data(name, node.found)
             elif node.found.root is not None and node.found.root.owner is Owner.APPLICATION:
                 self._folders_beside(name, node.found)
+        self._recorded()
         self._metadata()
         self._included()
 
@@ -231,6 +243,15 @@ class _Files:
             of = self._path_in_image(found) or self._asker(self._graph.nodes[name].step)
             for file in application_data(folder) if own else package_data(folder):
                 self._data(root.inside(file), file, Rule.PACKAGE_DATA, of, f"data of package {name}")
+
+    def _recorded(self) -> None:
+        """Data of distributions that recorded runs opened; what is no longer there is passed over."""
+        packages = site_packages(self._interpreter.version)
+        reason = Reason(rule=Rule.RECORDED, of=None, detail="opened in a recorded run")
+        for name in self._trace.data if self._trace is not None else ():
+            for folder in self._sources.environment:
+                if (folder / name).is_file():
+                    self._put(f"{packages}/{name}", folder / name, reason)
 
     def _folders_beside(self, name: str, found: Found) -> None:
         """``templates`` and ``static`` beside a module that is not in a package."""

@@ -16,6 +16,7 @@ from casemate.builder.closure.values import Interpreter
 from casemate.builder.contents import Rule
 from casemate.builder.layout import APPLICATION_ROOT, site_packages, standard_library
 from casemate.errors import ProjectError
+from casemate.formats.trace import Trace
 from casemate.project import PROJECT_FILE, Interface, Project
 
 ATTESTER: Final = "casemate_attester"
@@ -38,12 +39,14 @@ class Sources:
             enclave they are one folder; where two of them have the same file, the first one's is taken.
         attester: The folder that holds the package ``casemate_attester``.
         interpreter: The interpreter.
+        trace: What recorded runs opened; given exactly in closure mode ``trace``.
     """
 
     application: Path
     environment: tuple[Path, ...]
     attester: Path
     interpreter: Interpreter
+    trace: Trace | None = None
 
     def search_path(self) -> tuple[Root, ...]:
         """What ``sys.path`` is in the enclave, and where this machine has it."""
