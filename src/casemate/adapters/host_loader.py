@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from casemate.builder.loader import SearchRules
+from casemate.builder.loader_diagnostics import search_rules
 from casemate.errors import FormatError, ToolchainError
-from casemate.formats.elf_dynamic import MACHINE_X86_64, ElfDynamic
+from casemate.formats.elf_dynamic import ElfDynamic
 from casemate.formats.loader_cache import LoaderCache
 
 _CACHE: Final = Path("/etc/ld.so.cache")
 _SECONDS: Final = 20
-_FOLDER: Final = re.compile(r'^path\.system_dirs\[0x[0-9a-f]+\]="(/.*)/"$', re.MULTILINE)
-_LIB: Final = re.compile(r'^dl_dst_lib="(.*)"$', re.MULTILINE)
 
 
 class HostFiles:
@@ -46,23 +44,7 @@ def host_search_rules(executable: Path, library_path: tuple[str, ...]) -> Search
         ToolchainError: The program has no loader, or its loader does not answer as glibc's does.
     """
     diagnostics = _diagnostics(executable)
-    folders, lib = tuple(_FOLDER.findall(diagnostics)), _LIB.search(diagnostics)
-    if not folders or lib is None:
-        raise ToolchainError(
-            "dynamic loader",
-            expected="path.system_dirs and dl_dst_lib among its diagnostics",
-            got="others",
-            where=str(executable),
-            hint="build on a distribution with glibc 2.33 or newer",
-        )
-    return SearchRules(
-        machine=MACHINE_X86_64,
-        library_path=library_path,
-        cache=_cache(),
-        default_folders=folders,
-        lib=lib[1],
-        platform="x86_64",
-    )
+    return search_rules(diagnostics, library_path=library_path, cache=_cache(), where=str(executable))
 
 
 def _diagnostics(executable: Path) -> str:

@@ -2,6 +2,7 @@
 
 The programs that they run for it are ``host_python_describe.py`` and ``host_python_compile.py``.
 """
+
 from __future__ import annotations
 
 import struct
