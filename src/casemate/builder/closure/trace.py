@@ -106,7 +106,9 @@ def read_trace(file: Path, where: str) -> Trace:
 
 
 def add_recorded(graph: Graph, trace: Trace) -> None:
-    """Reach what was opened; names that are no longer there are passed over."""
+    """Reach what was opened, and what reports errors; names that are no longer there are passed over."""
+    for name in _ERROR_PATHS:
+        graph.add(name, Step(rule=Rule.START_UP, by=None, detail="reports errors, reads and writes text"))
     for name in trace.modules:
         graph.add(name, Step(rule=Rule.RECORDED, by=None, detail=_OPENED))
 
@@ -133,10 +135,6 @@ class _Floor:
         for name, node in self._graph.nodes.items():
             if node.step.by is None and node.step.rule is not Rule.RECORDED:
                 self._reach(name, node.step)
-        for name in _ERROR_PATHS:
-            self._reach(
-                name, Step(rule=Rule.START_UP, by=None, detail="reports errors, reads and writes text")
-            )
         self._follow()
         for name in trace.modules:
             self._reach(name, Step(rule=Rule.RECORDED, by=None, detail=_OPENED))

@@ -9,6 +9,7 @@ import pytest
 
 from casemate.builder.closure import Interpreter, ModuleSource, PythonClosure, Sources, find_python_closure
 from casemate.builder.contents import ImageFile
+from casemate.formats.trace import Trace
 from casemate.project import parse_project
 
 STDLIB = {
@@ -110,10 +111,11 @@ class World:
         *,
         app: str = 'serve = "web:app"\ninterface = "wsgi"',
         environment: tuple[Path, ...] | None = None,
+        trace: Trace | None = None,
     ) -> PythonClosure:
         """The closure of a casemate.toml whose ``[app]`` says ``app``, followed by ``more``."""
         text = f'[app]\nname = "web"\n{app}\n{more}'
-        sources = self.sources if environment is None else replace(self.sources, environment=environment)
+        sources = replace(self.sources, environment=environment or self.sources.environment, trace=trace)
         return find_python_closure(parse_project(text.encode(), "casemate.toml"), sources, self.compile)
 
     def files(self, more: str = "", **options: Any) -> dict[str, ImageFile]:
