@@ -1,0 +1,150 @@
+"""Everything that preflight looks at, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Final
+
+from casemate.builder.closure import ReachedModule
+from casemate.builder.contents import ImageFile
+from casemate.builder.manifest import TEMPORARY_FOLDER, environment
+from casemate.builder.nearest import nearest
+from casemate.builder.preflight.code import OwnModule, check_code
+from casemate.builder.preflight.finding import Finding, PreflightError
+from casemate.builder.preflight.native import check_libraries_of
+from casemate.builder.preflight.places import Surroundings, check_places
+from casemate.builder.preflight.rule import all_rules
+from casemate.builder.preflight.settings import check_settings
+from casemate.builder.preflight.uses import read_uses
+from casemate.builder.system_files import HELPER_THREADS
+from casemate.errors import ProjectError
+from casemate.project import PROJECT_FILE, Destination, Project
+
+#: Whose rules hold when a bundle is built without Gramine.
+_DEFAULT_GRAMINE: Final = "1.9"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is judged.
+
+    Attributes:
+        project: Its ``casemate.toml``.
+        modules: The modules of its closure.
+        python: Release of the interpreter: ``"3.11.7"``.
+        gramine: Version of Gramine; ``None`` when there is none.
+    """
+
+    project: Project
+    modules: tuple[ReachedModule, ...]
+    python: str
+    gramine: str | None
+
+
+def check_application(subject: Subject, files: Iterable[ImageFile]) -> tuple[Finding, ...]:
+    """Findings about the application's code, its settings and the ``files`` of its image, sorted.
+
+    Raises:
+        ProjectError: ``[preflight] accept`` names a rule that there is not.
+    """
+    accepted = _accepted(subject.project)
+    listed = tuple(files)
+    found = [*_code(subject, listed), *_settings(subject), *check_native(subject, listed)]
+    return _sorted(found, accepted)
+
+
+def check_native(subject: Subject, files: Iterable[ImageFile]) -> tuple[Finding, ...]:
+    """Findings about the libraries among ``files`` alone."""
+    version = ".".join((subject.gramine or _DEFAULT_GRAMINE).split(".")[:2])
+    return _sorted(check_libraries_of(files, version), _accepted(subject.project))
+
+
+def joined(*parts: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Several lists of findings as one, sorted: graver ones first, then by place."""
+    return _sorted([finding for part in parts for finding in part], frozenset())
+
+
+def require_acceptable(findings: Iterable[Finding]) -> None:
+    """Refuse to build with findings that say that the application does not run.
+
+    Raises:
+        PreflightError: There is one.
+    """
+    listed = tuple(findings)
+    if any(finding.refuses for finding in listed):
+        raise PreflightError(listed)
+
+
+def _accepted(project: Project) -> frozenset[str]:
+    known = [rule.id for rule in all_rules()]
+    for name in project.preflight.accept:
+        if name not in known:
+            near = nearest(name, known)
+            raise ProjectError(
+                f'rule "{name}"',
+                expected="a rule of preflight",
+                got="no such rule",
+                where=f"{PROJECT_FILE}: preflight.accept",
+                hint=f'did you mean "{near}"?' if near else f"the rules are {', '.join(sorted(known))}",
+            )
+    return frozenset(project.preflight.accept)
+
+
+def _sorted(findings: Iterable[Finding], accepted: frozenset[str]) -> tuple[Finding, ...]:
+    marked = {
+        replace(finding, accepted=finding.accepted or finding.rule in accepted): None for finding in findings
+    }
+    return tuple(sorted(marked, key=lambda it: (-it.severity.rank, _place(it.where), it.rule, it.subject)))
+
+
+def _place(where: str) -> tuple[str, int]:
+    file, _, line = where.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (where, 0)
+
+
+def _code(subject: Subject, files: tuple[ImageFile, ...]) -> Iterator[Finding]:
+    reached = {module.name for module in subject.modules}
+    top_names = frozenset(module.name.partition(".")[0] for module in subject.modules if module.is_own)
+    around = Surroundings(
+        writable=_writable(subject.project),
+        files=frozenset(file.path for file in files),
+        threads=subject.project.enclave.threads - HELPER_THREADS,
+    )
+    major, minor, micro = (int(part) for part in subject.python.split("."))
+    for module in subject.modules:
+        if module.source is None:
+            continue
+        uses = read_uses(module.source, version=(major, minor, micro), main=_is_main(module, subject.project))
+        own = OwnModule(module=module, uses=uses, top_names=top_names)
+        seen: set[tuple[str, str, str]] = set()
+        for finding in (*check_code(own, reached), *check_places(own, around)):
+            key = (finding.rule, finding.where, finding.subject)
+            if key not in seen:
+                seen.add(key)
+                yield finding
+
+
+def _is_main(module: ReachedModule, project: Project) -> bool:
+    """Whether the command runs this module as ``__main__``."""
+    command = project.app.command
+    if command is None:
+        return False
+    if command[1] == "-m":
+        return module.name in {command[2], f"{command[2]}.__main__"}
+    return module.file == str(PurePosixPath(command[1]))
+
+
+def _settings(subject: Subject) -> Iterator[Finding]:
+    reached = {module.name for module in subject.modules}
+    return check_settings(subject.project, environment(subject.project), reached)
+
+
+def _writable(project: Project) -> tuple[str, ...]:
+    secrets = (
+        str(PurePosixPath(secret.destination).parent)
+        for secret in project.secrets
+        if secret.kind is Destination.FILE
+    )
+    return (TEMPORARY_FOLDER, *(mount.path for mount in project.mounts), *secrets)
