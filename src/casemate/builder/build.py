@@ -17,6 +17,14 @@ from casemate.builder.libraries import LibrarySources, check_libraries, find_lib
 from casemate.builder.manifest import LibOs, make_manifest
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.preflight import (
+    Finding,
+    Subject,
+    check_application,
+    check_native,
+    joined,
+    require_acceptable,
+)
 from casemate.builder.reference_values import make_reference_values
 from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import enclave_attributes
@@ -24,6 +32,7 @@ from casemate.builder.slimming import slim
 from casemate.builder.system_files import HostSystem, system_files
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
+from casemate.errors import ClosureError
 from casemate.formats.deployment import Deployment
 from casemate.formats.manifest import EnclaveSettings, dump_manifest
 from casemate.formats.sgx.report import MrEnclave
@@ -90,10 +99,17 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What a build has made."""
+    """What a build has made.
+
+    Attributes:
+        record: What was measured.
+        tcb: What is trusted.
+        findings: What works otherwise in Gramine.
+    """
 
     record: MeasurementRecord
     tcb: Tcb
+    findings: tuple[Finding, ...]
 
 
 def build(application: Application, machine: Machine, path: Path, progress: Callable[[str], None]) -> Built:
@@ -107,25 +123,61 @@ def build(application: Application, machine: Machine, path: Path, progress: Call
 
     Raises:
         ClosureError: A library is missing or ambiguous.
+        PreflightError: Something of the application does not run in Gramine.
         ProjectError: ``casemate.toml`` cannot be followed.
         ToolchainError: This machine lacks something, or a file cannot be read or written.
         UsageError: ``path`` is something other than a bundle.
     """
     with new_bundle(path) as bundle:
         progress("Finding shared libraries")
-        files = _files(application, machine)
+        found, findings = _found(application, machine)
+        require_acceptable(findings)
+        files = _files(application, machine, found)
         progress("Hashing files")
         contents = tuple(TrustedContent.of(file) for file in files)
-        return _write(bundle, application, machine, contents, progress)
+        record, tcb = _write(bundle, application, machine, contents, progress)
+    return Built(record=record, tcb=tcb, findings=findings)
 
 
-def _files(application: Application, machine: Machine) -> tuple[ImageFile, ...]:
-    """Every trusted file, sorted by path, after a check that the image can load all of its libraries."""
+def preflight(application: Application, machine: Machine) -> tuple[Finding, ...]:
+    """What of the application does not run in Gramine, or runs otherwise; nothing is written.
+
+    Raises:
+        ClosureError: A library is missing or ambiguous.
+        ProjectError: ``casemate.toml`` cannot be followed.
+        ToolchainError: This machine lacks something, or a file cannot be read.
+    """
+    return _found(application, machine)[1]
+
+
+def _found(
+    application: Application, machine: Machine
+) -> tuple[tuple[ImageFile, ...], tuple[Finding, ...]]:
+    """Every trusted file as it was found, and what preflight says of the application with them."""
     closure, program = application.closure, interpreter_path(application.interpreter.version)
     system = system_files(application.project, application.folder, closure.interface, machine.system)
-    files = [*closure.files, *system]
-    files += find_libraries(files, executable=program, sources=machine.libraries)
-    files = [slim(file) for file in files]
+    files = (*closure.files, *system)
+    subject = Subject(
+        project=application.project,
+        modules=closure.modules,
+        python=application.interpreter.release,
+        gramine=machine.platform.version,
+    )
+    findings = check_application(subject, files)
+    try:
+        libraries = find_libraries(files, executable=program, sources=machine.libraries)
+    except ClosureError:
+        require_acceptable(findings)  # which may say why: a library of another system has none of its own
+        raise
+    return (*files, *libraries), joined(findings, check_native(subject, libraries))
+
+
+def _files(
+    application: Application, machine: Machine, found: tuple[ImageFile, ...]
+) -> tuple[ImageFile, ...]:
+    """Every trusted file, sorted by path, after a check that the image can load all of its libraries."""
+    program = interpreter_path(application.interpreter.version)
+    files = [slim(file) for file in found]
     check_libraries(files, executable=program, machine=machine.libraries.rules.machine)
     return tuple(sorted(files, key=lambda file: file.path))
 
@@ -136,7 +188,7 @@ def _write(
     machine: Machine,
     contents: tuple[TrustedContent, ...],
     progress: Callable[[str], None],
-) -> Built:
+) -> tuple[MeasurementRecord, Tcb]:
     project, platform = application.project, machine.platform
     manifest = make_manifest(project, contents, python=application.interpreter.version, libos=platform.libos)
     manifest_bytes = dump_manifest(manifest)
@@ -172,7 +224,7 @@ def _write(
             bundle.deployment_path: Deployment.of(project).to_bytes(),
         }
     )
-    return Built(record=record, tcb=tcb)
+    return record, tcb
 
 
 def _metadata(contents: tuple[TrustedContent, ...]) -> dict[str, bytes]:
