@@ -150,9 +150,7 @@ def preflight(application: Application, machine: Machine) -> tuple[Finding, ...]
     return _found(application, machine)[1]
 
 
-def _found(
-    application: Application, machine: Machine
-) -> tuple[tuple[ImageFile, ...], tuple[Finding, ...]]:
+def _found(application: Application, machine: Machine) -> tuple[tuple[ImageFile, ...], tuple[Finding, ...]]:
     """Every trusted file as it was found, and what preflight says of the application with them."""
     closure, program = application.closure, interpreter_path(application.interpreter.version)
     system = system_files(application.project, application.folder, closure.interface, machine.system)
@@ -172,9 +170,7 @@ def _found(
     return (*files, *libraries), joined(findings, check_native(subject, libraries))
 
 
-def _files(
-    application: Application, machine: Machine, found: tuple[ImageFile, ...]
-) -> tuple[ImageFile, ...]:
+def _files(application: Application, machine: Machine, found: tuple[ImageFile, ...]) -> tuple[ImageFile, ...]:
     """Every trusted file, sorted by path, after a check that the image can load all of its libraries."""
     program = interpreter_path(application.interpreter.version)
     files = [slim(file) for file in found]
