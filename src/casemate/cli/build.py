@@ -97,6 +97,7 @@ def build_bundle(
     from casemate.adapters.gramine_installation import find_gramine
     from casemate.builder.build import build
     from casemate.cli.build_keeping import keeping
+    from casemate.cli.shown_findings import findings_shown
     from casemate.settings import Settings
 
     settings = Settings.from_environment()
@@ -104,8 +105,7 @@ def build_bundle(
     if installed is None:
         click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     project = _project(directory)
-    _warn(project)
-    with _progress() as progress, keeping(settings, use=use_cache) as kept:
+    with findings_shown(), _progress() as progress, keeping(settings, use=use_cache) as kept:
         application = _application(project, directory, python, (progress, kept))
         machine = _machine(application.interpreter, installed, settings)
         built = build(application, machine, output, progress)
@@ -127,17 +127,6 @@ def _project(directory: Path) -> Project:
             hint=f"make one with: casemate init {directory}",
         ) from error
     return parse_project(data, PROJECT_FILE)
-
-
-def _warn(project: Project) -> None:
-    from casemate.builder.exposed import exposed_variables
-
-    for name in exposed_variables(project):
-        click.echo(
-            f"warning: [env] {name} looks like a secret, and everyone who has the image can read it; "
-            "deliver it by [secrets].",
-            err=True,
-        )
 
 
 @contextmanager
@@ -281,6 +270,7 @@ def _show(built: Built, application: Application, output: Path, *, as_json: bool
         click.echo(json.dumps(_document(built, application, output), indent=2))
         return
     from casemate.cli.shown_checks import show_aligned
+    from casemate.cli.shown_findings import show_findings
 
     record, tcb = built.record, built.tcb
     considered = tcb.considered
@@ -294,6 +284,7 @@ def _show(built: Built, application: Application, output: Path, *, as_json: bool
             ("image", record.image_digest),
         ]
     )
+    show_findings(built.findings)
     for question in application.closure.questions:
         click.echo(f"question: {question.where}: {question.question}", err=True)
         click.echo(f"  {question.line}", err=True)
@@ -321,6 +312,7 @@ def _document(built: Built, application: Application, output: Path) -> dict[str,
         "manifest_sha256": record.manifest_sha256,
         "trusted": {"files": len(tcb.files), "size": tcb.size},
         "considered": {"files": tcb.considered.files, "size": tcb.considered.size},
+        "findings": [finding.to_json() for finding in built.findings],
         "questions": [
             {"where": question.where, "question": question.question, "line": question.line}
             for question in application.closure.questions
