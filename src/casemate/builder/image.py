@@ -49,6 +49,8 @@ _SYSTEM, _DEPENDENCIES, _APPLICATION = (
     "casemate: installed distributions",
     "casemate: application, configuration, manifest",
 )
+#: Gramine's loader, its platform image, and what they start: no shell, and nothing that reads arguments.
+ENTRYPOINT: Final = (f"{GRAMINE_ROOT}/loader", f"{GRAMINE_ROOT}/libpal.so", "init", MANIFEST_PREFIX)
 _SIGNATURE: Final = "casemate: signature"
 #: Bytes of a blob beyond its size that are still read, to say which digest it has in place of its own.
 _LONGER: Final = 1 << 20
@@ -241,9 +243,7 @@ def image_labels(*, name: str, mrenclave: str, simulated: bool) -> tuple[tuple[s
 
 
 def _entrypoint(contents: ImageContents) -> tuple[str, ...]:
-    if contents.simulated:
-        return ()
-    return (f"{GRAMINE_ROOT}/loader", f"{GRAMINE_ROOT}/libpal.so", "init", MANIFEST_PREFIX)
+    return () if contents.simulated else ENTRYPOINT
 
 
 def _time(epoch: int) -> str:

@@ -44,12 +44,11 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 raise ToolchainError("file cannot be written", got=error.strerror, where=str(path)) from error
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a new folder with ``files``; it appears whole or not at all. Modes 0755 and 0644 less the umask.
+def require_free(path: Path) -> None:
+    """Refuse a name that is taken.
 
     Raises:
         UsageError: Something is at ``path`` already.
-        ToolchainError: It cannot be written.
     """
     if os.path.lexists(path):
         raise UsageError(
@@ -59,6 +58,16 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             where=str(path),
             hint="remove it, or name another one",
         )
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder with ``files``; it appears whole or not at all. Modes 0755 and 0644 less the umask.
+
+    Raises:
+        UsageError: Something is at ``path`` already.
+        ToolchainError: It cannot be written.
+    """
+    require_free(path)
     from tempfile import TemporaryDirectory  # noqa: PLC0415 (signatures are files, and would wait for it)
 
     try:

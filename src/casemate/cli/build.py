@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from casemate.errors import ProjectError, UsageError
+from casemate.errors import ProjectError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from casemate.adapters.gramine_installation import GramineInstallation
@@ -49,6 +50,7 @@ _SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked
     help="Interpreter of the application.  [default: the Python that runs casemate]",
 )
 @click.option("--gramine", type=_FOLDER, metavar="PREFIX", help="Prefix of the Gramine that will run it.")
+@click.option("--expect", metavar="MRENCLAVE", help="Fail unless this is what the bundle measures to.")
 @click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next build.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
@@ -58,8 +60,8 @@ def command(
     python: Path | None,
     gramine: Path | None,
     *,
-    no_cache: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Build a bundle from the application in DIRECTORY: image, manifest, measurement.
 
@@ -70,9 +72,10 @@ def command(
 
     if source != "host":
         raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
+    expected = _expected(options["expect"])
     was_signed = Bundle(output).signature_path.is_file()
     built, application = build_bundle(
-        directory, output, python=python, gramine=gramine, use_cache=not no_cache
+        directory, output, python=python, gramine=gramine, use_cache=not options["no_cache"]
     )
     if was_signed:
         click.echo(
@@ -80,6 +83,25 @@ def command(
             err=True,
         )
     _show(built, application, output, as_json=as_json)
+    if expected is not None and expected != built.record.mrenclave:
+        raise RefusedError(
+            "MRENCLAVE",
+            expected=expected.hex(),
+            got=built.record.mrenclave.hex(),
+            where=str(output),
+            hint=f"casemate diff says what has changed between {output} and the bundle that was expected",
+        )
+
+
+def _expected(text: str | None) -> bytes | None:
+    """The measurement that ``--expect`` names."""
+    if text is None:
+        return None
+    if re.fullmatch("[0-9a-f]{64}", text) is None:
+        raise UsageError(
+            "measurement", expected="64 hexadecimal digits, lower case", got=text, where="--expect"
+        )
+    return bytes.fromhex(text)
 
 
 def build_bundle(

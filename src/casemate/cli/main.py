@@ -16,6 +16,7 @@ from casemate.cli.terminal import printable
 COMMANDS: dict[str, str] = {
     "init": "Look at an application and write its casemate.toml.",
     "build": "Turn an application into a bundle: image, manifest, measurement.",
+    "unpack": "Write the files of a bundle's image into a folder.",
     "explain": "Say why a file is trusted, as a chain of reasons.",
     "lint": "Judge manifests, their templates and Dockerfiles, and mend what has one answer.",
     "measure": "Compute MRENCLAVE of a measured manifest and a platform image.",
@@ -24,7 +25,7 @@ COMMANDS: dict[str, str] = {
     "diff": "Say which input moved MRENCLAVE from one bundle to another.",
     "rehearse": "Run a bundle here, as Gramine would, on a simulated platform.",
     "verify": "Appraise a quote, a running service's RA-TLS certificate, or a bundle.",
-    "render": "Write Kubernetes objects for a bundle.",
+    "render": "Write Kubernetes objects for a bundle, or a Dockerfile that makes one.",
     "serve": "Run the key broker, or the collateral service.",
     "demo": "Show the whole flow on this machine, on a sample application.",
 }

@@ -1,4 +1,4 @@
-"""``casemate render``: files by which a bundle is deployed."""
+"""``casemate render``: files by which a bundle is made or deployed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.commands import SuggestingGroup
+from casemate.cli.render_dockerfile import command as dockerfile
 
 if TYPE_CHECKING:
     from casemate.builder.bundle import Bundle
@@ -22,7 +23,10 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.group(name="render", cls=SuggestingGroup)
 def command() -> None:
-    """Write the files by which a signed bundle is deployed."""
+    """Write the files by which a bundle is made in Docker, or a signed one is deployed."""
+
+
+command.add_command(dockerfile)
 
 
 @command.command(name="kubernetes", short_help="Write the objects of BUNDLE for a cluster.")
