@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, in a folder of its own, reached by a Unix socket and a password."""
+"""A PostgreSQL server for tests, in a folder of its own, reached by a password and a Unix socket or TCP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INSTALLED = "/usr/lib/postgresql"
 _ACCOUNTS = ("postgres", "nobody")
 _LONGEST_START = 30.0
 # Nothing here has to survive the machine.
-_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "listen_addresses=")
+_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 @dataclass
@@ -36,24 +36,26 @@ class PostgreSql:
     Attributes:
         programs: Folder of ``initdb`` and ``postgres``.
         folder: Holds its data, its socket and its log; removed at the end.
+        tcp_port: Where it listens on 127.0.0.1 as well; ``None``: nowhere.
     """
 
     programs: Path
     folder: Path
     _account: pwd.struct_passwd | None
+    tcp_port: int | None = None
     _process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
     @contextmanager
-    def running(cls) -> Iterator[PostgreSql]:
+    def running(cls, tcp_port: int | None = None) -> Iterator[PostgreSql]:
         """A server with no database yet; skips the test where PostgreSQL is not installed."""
         programs = _programs()
         if programs is None:
             pytest.skip("needs PostgreSQL: apt-get install postgresql")
         # Not in pytest's folder: the account of the server may not enter that, and a socket's path is short.
         folder = Path(tempfile.mkdtemp(prefix="casemate-postgresql-"))
-        server = cls(programs, folder, _account())
+        server = cls(programs, folder, _account(), tcp_port)
         try:
             server._initialise()
             server.start()
@@ -64,7 +66,12 @@ class PostgreSql:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        listening = (
+            ("listen_addresses=",)
+            if self.tcp_port is None
+            else ("listen_addresses=127.0.0.1", f"port={self.tcp_port}")
+        )
+        settings = [part for setting in (*_SETTINGS, *listening) for part in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings],
@@ -98,6 +105,10 @@ class PostgreSql:
         host = quote(str(self.folder), safe="")
         return f"postgresql://{USER}:{quote(password, safe='')}@{host}/{database}"
 
+    def tcp_url(self, database: str) -> str:
+        """The same for those who cannot reach the socket."""
+        return f"postgresql://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{self.tcp_port}/{database}"
+
     def execute(self, statement: str, *, database: str) -> str:
         """What ``statement`` answers, a row a line."""
         # Not through our own driver: what a test looks at is seen by PostgreSQL's own eyes.
@@ -130,6 +141,8 @@ class PostgreSql:
             capture_output=True,
             text=True,
             check=False,
+            # The name of the socket has the port in it.
+            env={**os.environ, **({} if self.tcp_port is None else {"PGPORT": str(self.tcp_port)})},
             **self._as_account(),
         )
 

@@ -1,0 +1,1 @@
+"""Sums up sales: CSV in, JSON out."""
