@@ -27,6 +27,7 @@ class Draft:
         mounts: Writable folders in memory.
         broker: Pair of address and CA file, or ``None``.
         foreign: Modules that are imported and that no requirements provide.
+        image: What ``--from`` names, for an application that lies in an image.
     """
 
     name: str
@@ -43,12 +44,13 @@ class Draft:
     mounts: Sequence[str]
     broker: tuple[str, str] | None
     foreign: Sequence[str] = ()
+    image: str | None = None
 
 
 def render_project(draft: Draft) -> str:
     """The text of the file."""
     parts = (
-        _head(),
+        _head(draft),
         _app(draft),
         _closure(),
         _enclave(),
@@ -60,24 +62,29 @@ def render_project(draft: Draft) -> str:
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
 
-def _head() -> list[str]:
+def _head(draft: Draft) -> list[str]:
+    source = f" --from {draft.image}" if draft.image else ""
     return [
         "# How Casemate runs this application in an enclave: memory that the machine's owner, its operating",
         "# system and its administrators can neither read nor change (Intel SGX). What this file says is",
         "# part of the enclave's measurement (MRENCLAVE), the number by which it is recognised from outside.",
         "# So nothing secret belongs here, and a change here makes another enclave.",
         "#",
-        "# Next: casemate build . -o build/bundle",
+        f"# Next: casemate build .{source} -o build/bundle",
     ]
 
 
 def _app(draft: Draft) -> list[str]:
+    place = "of the image " if draft.source.startswith("/") else ""
     lines = [
         "[app]",
         f"name = {_text(draft.name)}",
-        f"source = {_text(draft.source)}".ljust(33) + " # the folder in which Python finds the application",
+        f"source = {_text(draft.source)}".ljust(33)
+        + f" # the folder {place}in which Python finds the application",
     ]
-    if draft.requirements is None and draft.foreign:
+    if draft.image is not None:
+        lines.append('requirements = ""                 # what the image has installed is taken')
+    elif draft.requirements is None and draft.foreign:
         comment = f"to be changed: nothing provides {', '.join(draft.foreign)}; name a lock file"
         lines.append('requirements = ""'.ljust(33) + f" # {comment}")
     elif draft.requirements is None:
