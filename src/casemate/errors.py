@@ -14,6 +14,7 @@
         │   ├── RequestRefusedError  … as the answer to a request (casemate.broker.problem)
         │   └── CollateralRefusedError  … likewise (casemate.collateral.problem)
         ├── RehearsalError       a rehearsal could not be set up, or the application failed in it
+        ├── RegistryError        a registry of images cannot be reached, or does not do what it is asked
         └── ServiceError         a service cannot start or cannot keep its store
             └── UpstreamError    whom it asks does not give what it asks for (casemate.collateral.upstream)
 """
@@ -61,6 +62,10 @@ class RefusedError(CasemateError):
 
 class RehearsalError(CasemateError):
     """A rehearsal could not be set up, or the application failed in it."""
+
+
+class RegistryError(CasemateError):
+    """A registry of images cannot be reached, or does not give or take what it is asked to."""
 
 
 class ServiceError(CasemateError):

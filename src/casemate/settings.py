@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from casemate.errors import UsageError
@@ -25,6 +25,12 @@ class Settings:
         ``$LD_LIBRARY_PATH``.
         source_date_epoch: Seconds since 1970 that everything in an image carries. ``$SOURCE_DATE_EPOCH``,
         else 0.
+        docker: Folder with Docker's configuration, where it is kept who we are to registries of images.
+        ``$DOCKER_CONFIG``, else ``~/.docker``.
+        https_proxy: URL of the proxy on the way to registries; ``None`` for none. ``$HTTPS_PROXY`` or
+        ``$https_proxy``. Not printed: there may be a password in it.
+        no_proxy: Hosts that are asked directly, and domains whose hosts are; ``*`` for all. ``$NO_PROXY`` or
+        ``$no_proxy``.
     """
 
     cache: Path
@@ -32,6 +38,9 @@ class Settings:
     gramine: Path | None
     library_path: tuple[str, ...]
     source_date_epoch: int
+    docker: Path
+    https_proxy: str | None = field(repr=False)
+    no_proxy: tuple[str, ...]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -46,7 +55,21 @@ class Settings:
             gramine=Path(gramine) if gramine else None,
             library_path=tuple(folder for folder in folders if folder.startswith("/")),
             source_date_epoch=_epoch(environment.get("SOURCE_DATE_EPOCH") or "0"),
+            docker=Path(environment.get("DOCKER_CONFIG") or Path.home() / ".docker"),
+            https_proxy=environment.get("HTTPS_PROXY") or environment.get("https_proxy") or None,
+            no_proxy=tuple(
+                name.strip().removeprefix(".").lower()
+                for name in (environment.get("NO_PROXY") or environment.get("no_proxy") or "").split(",")
+                if name.strip()
+            ),
         )
+
+    def proxy_for(self, host: str) -> str | None:
+        """URL of the proxy on the way to ``host``, which has no port; ``None`` for none."""
+        for name in self.no_proxy:
+            if name in {"*", host} or host.endswith(f".{name}"):
+                return None
+        return self.https_proxy
 
 
 def _epoch(text: str) -> int:

@@ -53,3 +53,13 @@ class SourceImage:
     digest: str
     config: ForeignConfig
     layers: tuple[SourceLayer, ...]
+
+
+def part_of(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
+    """What to call with the bytes of one of several things, of which ``done`` are behind us."""
+
+    def tell(count: int) -> None:
+        if progress is not None:
+            progress(done + count, total)
+
+    return tell

@@ -17,6 +17,9 @@ def test_an_empty_environment_gives_every_default() -> None:
         gramine=None,
         library_path=(),
         source_date_epoch=0,
+        docker=Path.home() / ".docker",
+        https_proxy=None,
+        no_proxy=(),
     )
 
 
@@ -27,6 +30,9 @@ def test_everything_can_be_set() -> None:
         "CASEMATE_GRAMINE": "/opt/gramine",
         "LD_LIBRARY_PATH": "/opt/a:relative::/opt/b;/opt/c",
         "SOURCE_DATE_EPOCH": "1700000000",
+        "DOCKER_CONFIG": "/docker",
+        "HTTPS_PROXY": "http://proxy:3128",
+        "NO_PROXY": "localhost, .Internal,",
     }
 
     assert Settings.from_environment(environment) == Settings(
@@ -35,6 +41,9 @@ def test_everything_can_be_set() -> None:
         gramine=Path("/opt/gramine"),
         library_path=("/opt/a", "/opt/b", "/opt/c"),
         source_date_epoch=1_700_000_000,
+        docker=Path("/docker"),
+        https_proxy="http://proxy:3128",
+        no_proxy=("localhost", "internal"),
     )
 
 
@@ -51,3 +60,20 @@ def test_a_time_that_is_no_number_is_refused(text: str) -> None:
     assert str(refused.value) == (
         f"SOURCE_DATE_EPOCH: expected seconds since 1970, less than 2^33, got {text} (the environment)"
     )
+
+
+@pytest.mark.parametrize("host", ["localhost", "internal", "registry.internal"])
+def test_no_proxy_names_hosts_and_domains(host: str) -> None:
+    environment = {"https_proxy": "http://proxy:3128", "no_proxy": "localhost,.internal"}
+
+    assert Settings.from_environment(environment).proxy_for(host) is None
+
+
+def test_other_hosts_are_behind_the_proxy() -> None:
+    environment = {"https_proxy": "http://proxy:3128", "no_proxy": "localhost,.internal"}
+
+    assert Settings.from_environment(environment).proxy_for("notinternal") == "http://proxy:3128"
+
+
+def test_the_proxy_is_not_printed() -> None:
+    assert "secret" not in repr(Settings.from_environment({"HTTPS_PROXY": "http://user:secret@proxy:3128"}))
