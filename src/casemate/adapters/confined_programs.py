@@ -60,14 +60,14 @@ class ConfinedPrograms:
     """Runs programs of ``root``.
 
     Args:
-        root: The image, sealed, in a folder that is Casemate's own.
+        root: The image, sealed, in a folder that is Casemate's own. What stands beside it is not shown.
         limits: What each program may use.
     """
 
     def __init__(self, root: ImageRoot, limits: Limits | None = None) -> None:
         self._root = root
         self._limits = limits or Limits()
-        for path in (*_MOUNT_POINTS, *(place.lstrip("/") for place in root.beside)):
+        for path in _MOUNT_POINTS:
             _make_mount_point(root.folder / path)
 
     def __call__(self, argv: Sequence[str], env: Mapping[str, str], request: bytes = b"") -> bytes:
@@ -83,7 +83,6 @@ class ConfinedPrograms:
         """
         plan = {
             "root": str(self._root.folder),
-            "beside": [[str(folder), place] for place, folder in self._root.beside.items()],
             "argv": list(argv),
             "env": dict(env),
             "limits": self._limits.resources(),

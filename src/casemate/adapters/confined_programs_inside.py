@@ -120,14 +120,10 @@ def become_program(report: int, plan: dict[str, Any]) -> NoReturn:
 
 
 def mount_root(plan: dict[str, Any]) -> None:
-    """The root with what stands beside it, read-only; then let go of the machine's."""
+    """The root, read-only; then let go of the machine's."""
     root = plan["root"]
-    read_only = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV
     mount(root, root, None, MS_BIND)
-    mount(root, root, None, read_only)
-    for source, target in plan["beside"]:
-        mount(source, root + target, None, MS_BIND)
-        mount(source, root + target, None, read_only)
+    mount(root, root, None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
     # Read-only, because root of this machine is root to the files of /proc/sys, whatever it gave up.
     mount("proc", f"{root}/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
     size = f"size={plan['temporary']}"

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -132,6 +133,7 @@ def install_environment(
             or it cannot be installed.
         ToolchainError: uv does not start.
     """
+    target = ("--python", str(interpreter.executable))
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".installing-", dir=into.parent) as scratch:
         folder = Path(scratch)
@@ -141,7 +143,7 @@ def install_environment(
             progress(f"reading {requirements}")
             locked = _locked(project, requirements)
             progress("installing the application's requirements")
-            _install(locked, interpreter, tree, folder, project, where=requirements)
+            _install(locked, target, tree, folder, project, where=requirements)
         present = {
             _normal(path.name.removesuffix(".dist-info").rpartition("-")[0])
             for path in tree.glob("*.dist-info")
@@ -149,14 +151,10 @@ def install_environment(
         added = _runtime_pins(interface, present)
         if added:
             progress(f"installing {', '.join(sorted(_pinned_names(added)))}")
-            _install(added, interpreter, tree, folder, project, where="Casemate's own requirements")
+            _install(added, target, tree, folder, project, where="Casemate's own requirements")
         if requirements is not None and Path(requirements).name != "uv.lock":  # which is always complete
             _require_complete(tree, interpreter, folder / "check", requirements)
-        for leftover in (tree / ".lock", tree / "bin"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+        _remove_leftovers(tree)
         _replace_folder(tree, into, folder / "replaced")
 
 
@@ -296,9 +294,56 @@ def _pinned(file: Path, requirements: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _install(
-    lines: str, interpreter: Interpreter, tree: Path, scratch: Path, project: Path, *, where: str
+def install_runtime(
+    version: str, glibc: tuple[int, int], interface: Interface | None, present: set[str], into: Path
 ) -> None:
+    """Install what Casemate adds for an interpreter that is not run: that of an image.
+
+    Args:
+        version: ``"3.11"``.
+        glibc: Of the image; only wheels that run with it are taken.
+        interface: Which server is added.
+        present: Normalised names of the distributions that are there already.
+        into: A new folder.
+
+    Raises:
+        ProjectError: There is no wheel for that interpreter, or no network.
+        ToolchainError: uv does not start.
+    """
+    added = _runtime_pins(interface, present)
+    into.mkdir(parents=True)
+    platform = f"x86_64-manylinux_{glibc[0]}_{glibc[1]}"
+    wheels = ("--python-version", version, "--python-platform", platform, "--only-binary", ":all:")
+    with tempfile.TemporaryDirectory(prefix=".installing-", dir=into.parent) as scratch:
+        target = ("--python", sys.executable, *wheels)
+        _install(added, target, into, Path(scratch), into, where="Casemate's own requirements")
+    _remove_leftovers(into)
+
+
+def _remove_leftovers(tree: Path) -> None:
+    """What uv leaves and no application needs."""
+    for leftover in (tree / ".lock", tree / "bin"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def runtime_identity(
+    version: str, glibc: tuple[int, int], interface: Interface | None, present: set[str]
+) -> str:
+    """A digest of everything that decides what :func:`install_runtime` installs."""
+    program = Path(uv.find_uv_bin()).stat()
+    facts = (version, glibc, program.st_size, program.st_mtime_ns)
+    return key_of(
+        *(str(fact) for fact in facts), _runtime_pins(interface, present), Path(__file__).read_bytes()
+    )
+
+
+def _install(
+    lines: str, target: tuple[str, ...], tree: Path, scratch: Path, project: Path, *, where: str
+) -> None:
+    """Install ``lines`` into ``tree``; ``target`` has uv's options for the interpreter."""
     if not lines.strip():
         return
     file = scratch / "requirements.txt"
@@ -307,7 +352,7 @@ def _install(
     # As soon as one line has hashes, every line must: this is pip's rule, and uv's.
     hashes = ("--require-hashes",) if any("--hash" in line for line in pins) and _all_hashable(pins) else ()
     done = _uv(
-        *("pip", "install", "--target", str(tree), "--python", str(interpreter.executable), "--no-deps"),
+        *("pip", "install", "--target", str(tree), *target, "--no-deps"),
         *("--no-compile-bytecode", "--no-python-downloads", "--no-progress", *hashes, "-r", str(file)),
         # What goes into the image are files, never links into uv's cache, whatever the user has configured.
         *("--link-mode", "hardlink"),

@@ -7,6 +7,8 @@ the release and on the distribution's patches, and the magic number does not tel
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +97,28 @@ class ImagePython:
         Raises:
             ToolchainError: It fails.
         """
-        request = json.dumps([[self._root.path(source.host), source.path] for source in sources]).encode()
+        # Sources that are not the image's are copied to where its interpreter sees them, one by one: it has
+        # no business with what else lies beside them.
+        with tempfile.TemporaryDirectory(prefix=".casemate-", dir=self._root.folder) as shown:
+            request = json.dumps(
+                [
+                    [self._seen(number, source, Path(shown)), source.path]
+                    for number, source in enumerate(sources)
+                ]
+            )
+            return self._compiled(request.encode(), len(sources))
+
+    def _seen(self, number: int, source: ModuleSource, shown: Path) -> str:
+        if source.host.is_relative_to(self._root.folder):
+            return self._root.path(source.host)
+        copy = shown / str(number)
+        shutil.copyfile(source.host, copy)
+        return self._root.path(copy)
+
+    def _compiled(self, request: bytes, count: int) -> tuple[bytes | None, ...]:
         # Not -I, which would ignore PYTHONHASHSEED.
         command = [*self._isolated("-P", "-s"), "-c", _COMPILE.read_text("utf-8")]
-        modules = compiled_modules(self._run(command, _CLEAN, request), len(sources))
+        modules = compiled_modules(self._run(command, _CLEAN, request), count)
         if modules is None:
             raise ToolchainError(
                 "compiling", expected="bytecode of every module", got="another answer", where=self._where
