@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "diff": "Say which input moved MRENCLAVE from one bundle to another.",
     "rehearse": "Run a bundle here, as Gramine would, on a simulated platform.",
     "verify": "Appraise a quote, a running service's RA-TLS certificate, or a bundle.",
+    "push": "Send the image of a bundle to a registry.",
     "render": "Write Kubernetes objects for a bundle, or a Dockerfile that makes one.",
     "serve": "Run the key broker, or the collateral service.",
     "demo": "Show the whole flow on this machine, on a sample application.",
