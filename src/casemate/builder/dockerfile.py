@@ -140,12 +140,21 @@ COPY --from=builder /casemate/bundle/ /
 """
 
 
+def _base(recipe: Recipe) -> str:
+    """The beginning of the builder stage; a build argument that is left out gives no image at all."""
+    if recipe.base is not None:
+        return f"FROM {recipe.base} AS builder\n"
+    return "FROM ${BASE}@sha256:${BASE_SHA256} AS builder\n"
+
+
 def _arguments(recipe: Recipe) -> str:
     if recipe.base is not None:
-        return f"ARG BASE={recipe.base}\n"
+        return ""
     return (
-        "# An image with Python, its venv and pip, by digest: docker build --build-arg BASE=NAME@sha256:…\n"
+        "# An image with Python, its venv and pip, and its digest: docker build\n"
+        "#   --build-arg BASE=NAME --build-arg BASE_SHA256=64 digits\n"
         "ARG BASE\n"
+        "ARG BASE_SHA256\n"
     )
 
 
@@ -166,9 +175,9 @@ def _builder(recipe: Recipe) -> str:
     if recipe.mrenclave is not None:
         build += ["--expect", recipe.mrenclave]
     return f"""\
-FROM ${{BASE}} AS builder
-# No bytecode beside the interpreter's modules: what is in the base image stays as it is.
-ENV PYTHONDONTWRITEBYTECODE=1 SOURCE_DATE_EPOCH={recipe.epoch}
+{_base(recipe)}\
+# No bytecode beside the interpreter's modules, which stay as they are; authorities are those of the base.
+ENV PYTHONDONTWRITEBYTECODE=1 UV_SYSTEM_CERTS=true SOURCE_DATE_EPOCH={recipe.epoch}
 WORKDIR /casemate
 COPY {FOLDER}/ /casemate/wheels/
 RUN ["python3", "-m", "venv", "/casemate/venv"]

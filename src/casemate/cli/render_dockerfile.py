@@ -34,7 +34,7 @@ def command(
     `docker build` and `buildah bud` then make the bundle that `casemate build` makes of the same
     interpreter and libraries. From a BUNDLE, the build fails unless it measures to the same.
 
-    Without --base the build asks for it: --build-arg BASE=NAME@sha256:…. Without --gramine
+    Without --base the build asks for it: --build-arg BASE=NAME --build-arg BASE_SHA256=…. Without --gramine
     the bundle is simulated.
     """
     from casemate.builder.dockerfile import dockerfile_files
@@ -48,7 +48,7 @@ def command(
         return
     for path in files:
         click.echo(str(path))
-    argument = "" if base is not None else "--build-arg BASE=NAME@sha256:… "
+    argument = "" if base is not None else "--build-arg BASE=NAME --build-arg BASE_SHA256=… "
     click.echo(f"docker build {argument}--target bundle --output bundle {output}", err=True)
 
 

@@ -19,6 +19,8 @@ from casemate.errors import FormatError
 MAX_SIZE: Final = 4 << 20
 
 _DIGEST: Final = re.compile(r".+@sha256:[0-9a-f]{64}")
+#: A build argument says which digest; without one, or with anything else, there is no such image.
+_DIGEST_ASKED_FOR: Final = re.compile(r".+@sha256:\$(?:\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)", re.ASCII)
 _VARIABLE: Final = re.compile(
     r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?([-+])([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))"
 )
@@ -173,6 +175,8 @@ class _Build:
 
     def _unpinned(self, image: str | None, word: Word | None, subject: str) -> Iterator[_Mark]:
         if word is None or image == "scratch" or (image is not None and _DIGEST.fullmatch(image)):
+            return
+        if image is None and _DIGEST_ASKED_FOR.fullmatch(word.text):
             return
         found = f"{_cut(word.text)}, which a build argument decides" if image is None else _cut(image)
         expected = "an image by digest"
