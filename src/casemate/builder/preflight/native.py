@@ -73,7 +73,7 @@ def _check(path: str, dynamic: ElfDynamic, newest: tuple[int, int]) -> Iterator[
         yield _finding(GLIBC_VERSION, path, text)
     if _PRIVATE in versions:
         yield _finding(GLIBC_PRIVATE, path, f"needs {_PRIVATE}")
-    if path.rpartition("/")[2].startswith("libgomp"):
+    if path.rpartition("/")[2].startswith(("libgomp.", "libgomp-")):
         yield _finding(LIBGOMP, path, "libgomp")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from casemate.builder.closure import ReachedModule
 from casemate.builder.contents import ImageFile
-from casemate.builder.manifest import TEMPORARY_FOLDER, environment
+from casemate.builder.environment import TEMPORARY_FOLDER
 from casemate.builder.nearest import nearest
 from casemate.builder.preflight.code import OwnModule, check_code
 from casemate.builder.preflight.finding import Finding, PreflightError
@@ -24,6 +24,8 @@ from casemate.project import PROJECT_FILE, Destination, Project
 
 #: Whose rules hold when a bundle is built without Gramine.
 _DEFAULT_GRAMINE: Final = "1.9"
+#: The rule about what ``[enclave] subprocesses`` allows.
+_SUBPROCESS: Final = "subprocess"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,8 @@ def _accepted(project: Project) -> frozenset[str]:
                 where=f"{PROJECT_FILE}: preflight.accept",
                 hint=f'did you mean "{near}"?' if near else f"the rules are {', '.join(sorted(known))}",
             )
-    return frozenset(project.preflight.accept)
+    asked_for = [_SUBPROCESS] if project.enclave.subprocesses else []
+    return frozenset([*project.preflight.accept, *asked_for])
 
 
 def _sorted(findings: Iterable[Finding], accepted: frozenset[str]) -> tuple[Finding, ...]:
@@ -138,7 +141,7 @@ def _is_main(module: ReachedModule, project: Project) -> bool:
 
 def _settings(subject: Subject) -> Iterator[Finding]:
     reached = {module.name for module in subject.modules}
-    return check_settings(subject.project, environment(subject.project), reached)
+    return check_settings(subject.project, reached)
 
 
 def _writable(project: Project) -> tuple[str, ...]:

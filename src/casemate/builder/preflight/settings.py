@@ -26,14 +26,11 @@ _THREADED_POOLS: Final = frozenset({"solo", "threads", "gevent", "eventlet"})
 _TORCH_STACK: Final = 4 << 20
 
 
-def check_settings(
-    project: Project, variables: Mapping[str, str], reached: Collection[str]
-) -> Iterator[Finding]:
+def check_settings(project: Project, reached: Collection[str]) -> Iterator[Finding]:
     """What ``casemate.toml`` asks for and Gramine does not have.
 
     Args:
         project: The file.
-        variables: The whole environment that the manifest will have.
         reached: Names of all modules of the closure.
     """
     command = project.app.command or ()
@@ -46,7 +43,7 @@ def check_settings(
             yield _finding(rule, f"env.{name}", name)
         module = next((name for name in sorted(signs.reached) if name in reached), None)
         if module is not None:
-            yield _reached(rule, signs, module, variables)
+            yield _reached(rule, signs, module, own)
     yield from _command(program, command[3:], command)
     if "torch" in reached and project.enclave.stack < _TORCH_STACK:
         yield _finding(SMALL_STACK, "enclave.stack", "torch")
@@ -65,9 +62,9 @@ def _finding(rule: Rule, key: str, subject: str) -> Finding:
     )
 
 
-def _reached(rule: Rule, signs: Signs, module: str, variables: Mapping[str, str]) -> Finding:
-    """A module that matters whoever asks for it; grave when what would mend it has been taken away."""
-    changed = sorted(name for name, value in signs.mended_by.items() if variables.get(name) != value)
+def _reached(rule: Rule, signs: Signs, module: str, own: Mapping[str, str]) -> Finding:
+    """A module that matters whoever asks for it; a warning when [env] takes away what would mend it."""
+    changed = sorted(name for name, value in signs.mended_by.items() if own.get(name, value) != value)
     if not changed:
         return Finding(
             rule=rule.id,
@@ -81,7 +78,7 @@ def _reached(rule: Rule, signs: Signs, module: str, variables: Mapping[str, str]
         rule=rule.id,
         severity=Severity.WARNING,
         where=f"{PROJECT_FILE}: env.{changed[0]}",
-        subject=f"{changed[0]}={variables.get(changed[0], '')}",
+        subject=f"{changed[0]}={own[changed[0]]}",
         happens=rule.happens,
         mend=f"leave {changed[0]} out of [env]: the manifest sets it to {signs.mended_by[changed[0]]}",
     )
