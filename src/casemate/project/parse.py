@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -18,10 +18,12 @@ from casemate.project.places import (
     SEALING_KEYS,
     VARIABLE,
     hides_measured,
+    is_includable_file,
     is_plain,
 )
 from casemate.project.reading import Table, quote, type_name
 from casemate.project.values import (
+    INCLUDE_KINDS,
     App,
     Broker,
     Closure,
@@ -59,6 +61,16 @@ _UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''"
 
 _DESTINATIONS: Final = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
 _MOUNT_POINT: Final = "it is the folder as the application sees it inside; relative paths begin at /app"
+
+_LIBRARY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\.so(\.[A-Za-z0-9_.+-]+)?")
+_ZONE: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
+#: What the name of each kind of included thing may be.
+_INCLUDABLE: Final[Mapping[str, Callable[[str], object]]] = {
+    "module": _MODULE.fullmatch,
+    "library": _LIBRARY.fullmatch,
+    "zone": _ZONE.fullmatch,
+    "file": is_includable_file,
+}
 
 #: The tables of the file.
 TABLES: Final = ("app", "closure", "enclave", "env", "mounts", "secrets", "broker", "kubernetes", "preflight")
@@ -190,22 +202,27 @@ def _closure(table: Table) -> Closure:
     table.refuse_unknown(_names(Closure))
     mode = table.choice("mode", {kind.value: kind for kind in ClosureMode}) or ClosureMode.MODULE
     include = table.texts("include", ())
-    for pattern in include:
-        named = pattern.startswith("module:")
-        if named and _MODULE.fullmatch(pattern.removeprefix("module:")):
-            continue
-        path = PurePosixPath(pattern)
-        if named or path.is_absolute() or ".." in path.parts:
+    for item in include:
+        if not _is_includable(item):
             raise table.error(
                 "include",
                 "include",
-                expected='a pattern inside app.source, or "module:NAME"',
-                got=quote(pattern),
+                expected="a pattern inside app.source, or module:, library:, zone: or file:/ and a name",
+                got=quote(item),
             )
     source = table.texts("source", ())
     for package in source:
         table.matching("source", package, _MODULE, subject="source", expected="the name of a package")
     return Closure(mode=mode, include=include, source=source, trace=_trace(table, mode))
+
+
+def _is_includable(item: str) -> bool:
+    """Whether an item of ``include`` is of a known kind, and names something that the kind can have."""
+    kind, _, name = item.partition(":")
+    if item.startswith(INCLUDE_KINDS):
+        return bool(_INCLUDABLE[kind](name))
+    path = PurePosixPath(item)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _trace(table: Table, mode: ClosureMode) -> str | None:

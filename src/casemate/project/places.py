@@ -8,7 +8,7 @@ from typing import Final
 
 #: Folders of the enclave that hold measured files, or that Gramine provides.
 MEASURED: Final = (
-    *("/opt/python", "/app", "/lib", "/etc", "/usr/share/zoneinfo"),
+    *("/opt/python", "/app", "/lib", "/etc", "/usr"),
     *("/dev", "/proc", "/sys", "/gramine", "/casemate"),
 )
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -33,6 +33,16 @@ def is_plain(path: str) -> bool:
     """Whether ``path`` is absolute, in its shortest form, printable, and not the root itself."""
     first, *parts = path.split("/")
     return not first and bool(parts) and path.isprintable() and set(parts).isdisjoint(("", ".", ".."))
+
+
+def is_includable_file(path: str) -> bool:
+    """Whether a file or folder of the build host can be taken over at its own path.
+
+    Below ``/etc`` and ``/usr``, where nothing but measured files can be, and not among Casemate's own.
+    """
+    place = PurePosixPath(path)
+    inside = any(PurePosixPath(folder) in place.parents for folder in ("/etc", "/usr"))
+    return is_plain(path) and inside and not place.is_relative_to("/etc/casemate")
 
 
 def hides_measured(path: str) -> bool:

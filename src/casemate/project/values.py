@@ -9,6 +9,9 @@ from typing import Final
 #: Name of the file in the folder of the application.
 PROJECT_FILE: Final = "casemate.toml"
 
+#: What an item of ``[closure] include`` begins with when it is no pattern of files.
+INCLUDE_KINDS: Final = ("module:", "library:", "zone:", "file:")
+
 MEBIBYTE: Final = 1024 * 1024
 
 
@@ -66,8 +69,8 @@ class Closure:
 
     Attributes:
         mode: How much of the environment is trusted.
-        include: Files that no import statement shows: glob patterns relative to ``app.source``, or
-            modules, written ``module:NAME``.
+        include: What no import statement shows: glob patterns of files relative to ``app.source``, or
+            ``module:NAME``, ``library:NAME``, ``zone:NAME`` and ``file:/PATH``.
         source: Packages that read their own source, and are shipped as source rather than as bytecode.
         trace: File with the record of runs, relative to ``casemate.toml``; given exactly in mode ``trace``.
     """
@@ -76,6 +79,16 @@ class Closure:
     include: tuple[str, ...] = ()
     source: tuple[str, ...] = ()
     trace: str | None = None
+
+    def included(self, kind: str) -> tuple[str, ...]:
+        """The names in ``include`` behind ``module:``, ``library:``, ``zone:`` or ``file:``."""
+        prefix = f"{kind}:"
+        return tuple(item.removeprefix(prefix) for item in self.include if item.startswith(prefix))
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of files in ``include``."""
+        return tuple(item for item in self.include if not item.startswith(INCLUDE_KINDS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from casemate.project import (
 
 APP = '[app]\nname = "notes"\nserve = "notes:app"\n'
 MEASURED_HINT = (
-    "the measured folders are /opt/python, /app, /lib, /etc, /usr/share/zoneinfo, /dev, /proc, /sys, "
+    "the measured folders are /opt/python, /app, /lib, /etc, /usr, /dev, /proc, /sys, "
     "/gramine, /casemate"
 )
 BROKER = '[broker]\nurl = "https://broker.internal:8080"\nca = "ca.pem"\n'
@@ -271,8 +271,8 @@ def test_a_command_is_python(command: Any) -> None:
         (
             APP + '[closure]\ninclude = ["/etc/*"]',
             (
-                'include: expected a pattern inside app.source, or "module:NAME", got "/etc/*" '
-                "(casemate.toml: closure.include)"
+                "include: expected a pattern inside app.source, or module:, library:, zone: or file:/ and a "
+                'name, got "/etc/*" (casemate.toml: closure.include)'
             ),
             None,
         ),

@@ -286,9 +286,7 @@ class _Files:
 
     def _included(self) -> None:
         names = tuple(application_files(self._sources.application))
-        for pattern in self._project.closure.include:
-            if pattern.startswith("module:"):
-                continue
+        for pattern in self._project.closure.patterns:
             for name in included(pattern, names, PROJECT_FILE):
                 if not name.endswith(".py"):
                     file = self._sources.application / name

@@ -24,7 +24,7 @@ def find_questions(graph: Graph, project: Project) -> tuple[Question, ...]:
     They are asked until ``include`` names a module as such. Files that a pattern takes in are no answer: they
     may be the very ones that ask.
     """
-    if any(pattern.startswith("module:") for pattern in project.closure.include):
+    if project.closure.included("module"):
         return ()
     questions: list[Question] = []
     for node in graph.nodes.values():

@@ -164,18 +164,17 @@ def _require_name(graph: Graph, module: str, name: str, place: str) -> None:
 def _add_included(graph: Graph, project: Project, sources: Sources) -> None:
     """Modules among the files that ``[closure] include`` names."""
     files = tuple(application_files(sources.application))
-    for pattern in project.closure.include:
+    for name in project.closure.included("module"):
+        step = Step(rule=Rule.INCLUDED, by=None, detail=f'include = "module:{name}"')
+        if not graph.add(name, step):
+            raise ProjectError(
+                f'include "module:{name}"',
+                expected="a module that can be imported",
+                got="none",
+                where=f"{PROJECT_FILE}: closure.include",
+            )
+    for pattern in project.closure.patterns:
         step = Step(rule=Rule.INCLUDED, by=None, detail=f'include = "{pattern}"')
-        if pattern.startswith("module:"):
-            name = pattern.removeprefix("module:")
-            if not graph.add(name, step):
-                raise ProjectError(
-                    f'include "{pattern}"',
-                    expected="a module that can be imported",
-                    got="none",
-                    where=f"{PROJECT_FILE}: closure.include",
-                )
-            continue
         for file in included(pattern, files, PROJECT_FILE):
             if file.endswith(".py"):
                 graph.add(file.removesuffix(".py").removesuffix("/__init__").replace("/", "."), step)

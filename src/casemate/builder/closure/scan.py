@@ -11,6 +11,7 @@ from typing import Final
 
 from casemate.builder.closure.calls import CallFinder, Dynamic
 from casemate.builder.closure.conditions import Conditions, dotted_or_none
+from casemate.builder.closure.opened import Opened, find_opened
 
 #: Exceptions whose handler also catches a failed import.
 _CATCHES_IMPORT: Final = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
@@ -69,6 +70,7 @@ class Scan:
         listed: Packages whose modules it lists.
         reads_source: Line of a call that reads Python source; 0: none.
         strings: Constants that look like the name of a module, with their lines.
+        opened: What it opens by name: libraries, time zones, and the like.
     """
 
     imports: tuple[Import, ...]
@@ -82,6 +84,7 @@ class Scan:
     listed: tuple[str, ...] = ()
     reads_source: int = 0
     strings: tuple[tuple[str, int], ...] = ()
+    opened: tuple[Opened, ...] = ()
 
 
 def scan_module(
@@ -125,6 +128,7 @@ def scan_module(
         listed=tuple(finder.listed),
         reads_source=finder.reads_source,
         strings=tuple(finder.strings),
+        opened=find_opened(source, tree, own=own),
     )
 
 
