@@ -108,7 +108,7 @@ class FileServer:
         handler = self._answers.get(type(request.body))
         if handler is None:
             renames = isinstance(request.body, fuse.Other) and request.body.opcode in _RENAMES
-            raise Denied(errno.EROFS if renames else errno.ENOSYS)
+            raise Denied(errno.EACCES if renames else errno.ENOSYS)
         return handler(request, request.body)
 
     def _serve(self, descriptor: int) -> None:
@@ -186,11 +186,11 @@ class FileServer:
 
     def _set_attributes(self, request: fuse.Request, body: fuse.SetAttributes) -> bytes:
         node = self._tree.node(request.node)
-        if not body.valid & fuse.SetAttribute.SIZE:
-            # Gramine has no utimensat; it takes chmod and chown to the host, where the image is read-only.
-            times = fuse.SetAttribute.ATIME | fuse.SetAttribute.MTIME
-            raise Denied(errno.ENOSYS if body.valid & times else errno.EROFS)
-        if node.pseudo is None:
+        if body.valid & (fuse.SetAttribute.ATIME | fuse.SetAttribute.MTIME):
+            raise Denied(errno.ENOSYS)
+        # chmod goes to the host, where the image is read-only; chown is remembered and nothing more.
+        touched = body.valid & (fuse.SetAttribute.SIZE | fuse.SetAttribute.MODE)
+        if touched and node.pseudo is None:
             raise Denied(errno.EACCES, (node.path, Kind.READ_ONLY))
         return fuse.attributes_payload(self._attributes(node), seconds=0)
 
@@ -214,8 +214,8 @@ class FileServer:
 
     def _change(self, request: fuse.Request, body: fuse.Change) -> bytes:
         # Gramine takes these to the host. The image is read-only there as it is here, on a node that runs the
-        # container with a read-only root file system.
-        raise Denied(errno.EROFS, (self._path(request, body.name), Kind.READ_ONLY))
+        # container with a read-only root file system; every such answer becomes EACCES.
+        raise Denied(errno.EACCES, (self._path(request, body.name), Kind.READ_ONLY))
 
     def _path(self, request: fuse.Request, name: bytes) -> str:
         return f"{self._tree.node(request.node).path.rstrip('/')}/{os.fsdecode(name)}"

@@ -37,6 +37,7 @@ class Kind(Enum):
     UNTRUSTED = "untrusted"  # in the image, not in the manifest: EACCES
     CHANGED = "changed"  # in the manifest with another digest: EPERM
     READ_ONLY = "read-only"  # to be written or made where only trusted files are: EACCES
+    SYSTEM_CALL = "system-call"  # what the LibOS does not have, or not so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One path that the application asked for and did not get.
+    """One thing that the application asked for and did not get.
 
     Attributes:
-        path: The path as the application sees it.
+        path: The path as the application sees it; the name of a system call.
         kind: How it failed.
         pid: Process that asked, as the application numbers it; 0 when unknown.
         process: Name of that process, empty when unknown.
@@ -71,6 +72,7 @@ class Finding:
         asked_by: The innermost frame of the application's own code, else the innermost that is not the
             interpreter's; ``None`` without a stack.
         reason: Why the file is trusted, when it is.
+        answer: Name of the error that a system call got.
     """
 
     path: str
@@ -80,6 +82,7 @@ class Finding:
     stack: tuple[Frame, ...] = ()
     asked_by: Frame | None = None
     reason: str | None = None
+    answer: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The finding in the document that ``--json`` prints."""
@@ -91,6 +94,7 @@ class Finding:
             "asked_by": None if self.asked_by is None else str(self.asked_by),
             "stack": [str(frame) for frame in self.stack],
             "reason": self.reason,
+            "answer": self.answer,
         }
 
     @property
@@ -198,7 +202,7 @@ class Recorder:
             self._findings[path, kind] = Finding(path=path, kind=kind, pid=0, process="")
             return True
 
-    def record(self, path: str, kind: Kind, asker: Asker | None) -> None:
+    def record(self, path: str, kind: Kind, asker: Asker | None, *, answer: str | None = None) -> None:
         """Find out what asked, and keep it. Takes as long as reading a stack; never raises.
 
         The import system asks for each file that a module could be, one after the other, so what it misses
@@ -218,6 +222,7 @@ class Recorder:
             stack=stack,
             asked_by=self._innermost(stack),
             reason=self._reasons.get(path),
+            answer=answer,
         )
         with self._lock:
             self._findings[path, kind] = finding

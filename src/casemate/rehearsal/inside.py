@@ -8,7 +8,8 @@ come of it:
   hands its descriptor over, and stays outside the PID namespace: it forwards one signal, waits, and ends
   everything when the rehearsal goes away;
 * the *application* is PID 1 of a new PID namespace; it mounts what the manifest asks for, makes the FUSE root
-  its root, gives up every capability and executes the entry point.
+  its root, gives up every capability, has the kernel filter its system calls, hands the filter's listener
+  over and executes the entry point.
 
 Messages to the rehearsal are JSON objects over a ``SOCK_SEQPACKET`` socket.
 """
@@ -52,6 +53,13 @@ LAST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x20080522
 # System calls of x86-64; SGX exists nowhere else.
 SYS_PIVOT_ROOT = 155
+SYS_SECCOMP = 317
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 0x8
+#: From Linux 5.19 on: no signal interrupts a call that is being looked at.
+SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV = 0x20
+#: Bytes of one instruction of a filter, struct sock_filter.
+INSTRUCTION_SIZE = 8
 SYS_LANDLOCK_CREATE_RULESET = 444
 SYS_LANDLOCK_RESTRICT_SELF = 446
 LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET = 0x1
@@ -127,7 +135,7 @@ def keep(channel: socket.socket, plan: dict[str, Any]) -> None:
     child = os.fork()
     if child == 0:
         os.close(reading)
-        become_application(writing, plan)
+        become_application(channel, writing, plan)
     os.close(writing)
     failure = b""
     while piece := os.read(reading, 65536):
@@ -220,20 +228,32 @@ def mount_root(channel: socket.socket, plan: dict[str, Any]) -> None:
     os.close(descriptor)
 
 
-def become_application(failure: int, plan: dict[str, Any]) -> NoReturn:
+def become_application(channel: socket.socket, failure: int, plan: dict[str, Any]) -> NoReturn:
     """PID 1 of the new namespace: mount, change the root, give up all power, execute."""
     try:
         do("unshare-mount", "mount namespace", _libc.unshare, CLONE_NEWNS)
+        # Leader of a process group, as the first process in Gramine is.
+        os.setpgid(0, 0)
         mount_inside(plan)
         change_root(plan)
+        close_all_but(channel.fileno(), failure)
+        folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in plan["tmpfs"]]
         limit(plan["limits"])
-        os.closerange(3, failure)
-        os.closerange(failure + 1, 65536)
         give_up_power()
+        filter_system_calls(channel, folders, bytes.fromhex(plan["filter"]))
         execute(plan)
     except StepError as refusal:
         os.write(failure, json.dumps(refusal.to_message()).encode())
     os._exit(127)
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor but the three standard ones and those that are kept."""
+    begin = 3
+    for descriptor in sorted(kept):
+        os.closerange(begin, descriptor)
+        begin = descriptor + 1
+    os.closerange(begin, 65536)
 
 
 def mount_inside(plan: dict[str, Any]) -> None:
@@ -302,6 +322,24 @@ def keep_to_own_sockets() -> None:
         raise StepError("own-sockets", ctypes.get_errno(), "landlock")
     do("own-sockets", "landlock", _libc.syscall, SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
+
+
+def filter_system_calls(channel: socket.socket, folders: list[int], program: bytes) -> None:
+    """Answer system calls as the rehearsal says, from the next one on, and hand over what it needs for it."""
+    instructions = ctypes.create_string_buffer(program)
+    # struct sock_fprog: a number of 16 bits, and a pointer where 64 bits are aligned.
+    header = (ctypes.c_uint64 * 2)(len(program) // INSTRUCTION_SIZE, ctypes.addressof(instructions))
+    listener = -1
+    for more in (SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, 0):
+        if listener < 0:
+            flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | more
+            listener = _libc.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(header))
+    if listener < 0:
+        raise StepError("filter", ctypes.get_errno(), "seccomp")
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener, *folders]))]
+    channel.sendmsg([json.dumps({"filtered": len(folders)}).encode()], ancillary)
+    for descriptor in (listener, *folders):
+        os.close(descriptor)
 
 
 def execute(plan: dict[str, Any]) -> NoReturn:

@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from casemate.builder.bundle import Bundle
 from casemate.builder.image import unpack_image
-from casemate.builder.layout import GRAMINE_ROOT
+from casemate.builder.layout import ENCLAVE_ROOT, GLIBC_ROOT, GRAMINE_ROOT
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.measurement_record import MeasurementRecord
 from casemate.errors import RehearsalError
 from casemate.formats.sgx.report import INIT, MrEnclave, MrSigner
 from casemate.formats.sgx.sigstruct import SigStruct
+from casemate.rehearsal.c_library import stand_ins
 from casemate.rehearsal.run import Stage
 from casemate.simulator.enclave import SimulatedEnclave
 from casemate.simulator.platform import SimulatedPlatform
@@ -34,6 +35,7 @@ _UNSIGNED: Final = MrSigner(bytes(32))
 _UNSIGNED_NOTE: Final = (
     "the bundle is not signed: no processor would start it, and its quotes name a signer that is all zeros"
 )
+_C_LIBRARY_NOTE: Final = "the C library of this machine stood in for Gramine's, which runs in Gramine only"
 _SIMULATED_NOTE: Final = "MRENCLAVE is that of a simulated platform image, not of an installed Gramine"
 
 
@@ -59,16 +61,26 @@ def stage_of(bundle: Bundle, platform: SimulatedPlatform, rootfs: Path | None) -
         tcb = bundle.tcb
         enclave = start_enclave(bundle, platform, root)
         notes = (_UNSIGNED_NOTE,) if enclave.mrsigner == _UNSIGNED else ()
+        record = bundle.measurement
+        instead = {} if record.simulated else _own_c_library(root)
         return Stage(
             manifest=bundle.manifest,
             rootfs=root,
             enclave=enclave,
             left_out=tcb.considered.left_out,
             reasons={file.path: file.reason.detail for file in tcb.files},
-            notes=(_SIMULATED_NOTE, *notes) if bundle.measurement.simulated else notes,
+            notes=(_SIMULATED_NOTE if record.simulated else _C_LIBRARY_NOTE, *notes),
+            instead=instead,
+            gramine=record.gramine_version or DEFAULT_GRAMINE_VERSION,
         )
 
     return make
+
+
+def _own_c_library(rootfs: Path) -> dict[str, Path]:
+    folder = rootfs / f"{ENCLAVE_ROOT}{GLIBC_ROOT}".lstrip("/")
+    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else ()
+    return stand_ins(names, Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace"))
 
 
 def start_enclave(bundle: Bundle, platform: SimulatedPlatform, rootfs: Path) -> SimulatedEnclave:

@@ -18,6 +18,8 @@ from casemate.formats.manifest import EnclaveSettings, parse_size, trusted_files
 HOSTNAME: Final = "localhost"
 DEFAULT_STACK: Final = "256K"
 DEFAULT_DESCRIPTORS: Final = 900
+#: Threads that the LibOS keeps for itself: one for its timers, one for its other processes.
+OWN_THREADS: Final = 2
 #: The only name by which the kernel asks for the dynamic loader of an x86-64 program with the GNU C library.
 LOADER_ALIAS: Final = "/lib64/ld-linux-x86-64.so.2"
 _FILE: Final = "file:"
@@ -60,6 +62,9 @@ class Plan:
         descriptors: Soft limit of open files.
         remote_attestation: ``"dcap"`` or ``"none"``.
         sigterm: Whether SIGTERM from outside reaches the application.
+        subprocesses: Whether it may make processes.
+        flock: Whether flock(2) is there.
+        threads: Most threads at once, those of the LibOS included; ``None`` where they can be added.
         domain_names: Whether host name and resolver configuration come from the host.
         loader: In-enclave path of the dynamic loader, where ``LD_LIBRARY_PATH`` has one.
     """
@@ -79,6 +84,9 @@ class Plan:
     descriptors: int
     remote_attestation: str
     sigterm: bool
+    subprocesses: bool
+    flock: bool
+    threads: int | None
     domain_names: bool
     loader: str | None
 
@@ -94,6 +102,7 @@ class Plan:
         root = _root(manifest)
         trusted = _trusted(manifest)
         environment, passthrough = _environment(manifest)
+        enclave = EnclaveSettings.from_manifest(manifest)
         entrypoint: str = _get(manifest, "libos.entrypoint", str, "")
         start_dir: str = _get(manifest, "fs.start_dir", str, "/")
         return cls(
@@ -107,11 +116,14 @@ class Plan:
             uid=_number(manifest, "loader.uid", 0),
             gid=_number(manifest, "loader.gid", 0),
             trusted=trusted,
-            enclave_size=EnclaveSettings.from_manifest(manifest).size,
+            enclave_size=enclave.size,
             stack=parse_size(_get(manifest, "sys.stack.size", str, DEFAULT_STACK), where="sys.stack.size"),
             descriptors=_number(manifest, "sys.fds.limit", DEFAULT_DESCRIPTORS),
             remote_attestation=_get(manifest, "sgx.remote_attestation", str, "none"),
             sigterm=_get(manifest, "sys.enable_sigterm_injection", bool, False),
+            subprocesses=not _get(manifest, "sys.disallow_subprocesses", bool, False),
+            flock=_get(manifest, "sys.experimental__enable_flock", bool, False),
+            threads=None if enclave.edmm else max(enclave.threads - OWN_THREADS, 1),
             domain_names=_get(manifest, "sys.enable_extra_runtime_domain_names_conf", bool, False),
             loader=_loader(environment, root, trusted),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from casemate.builder.layout import APPLICATION_ROOT
+from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION
 from casemate.errors import RehearsalError
 from casemate.formats.manifest import load_manifest
 from casemate.rehearsal import tree
@@ -29,6 +31,10 @@ from casemate.rehearsal.plan import HOSTNAME, Plan
 from casemate.rehearsal.printed import missing_files, missing_modules, said_by_attester
 from casemate.rehearsal.report import Report, Stop
 from casemate.rehearsal.sandbox import Sandbox
+from casemate.rehearsal.seccomp import assemble
+from casemate.rehearsal.supervisor import Supervisor
+from casemate.rehearsal.system_calls import Limits, make_rules
+from casemate.rehearsal.watching import Surroundings, Watcher
 from casemate.simulator.enclave import SimulatedEnclave
 
 #: Seconds between SIGTERM and SIGKILL, as Kubernetes has it by default.
@@ -38,7 +44,8 @@ _PACE: Final = 0.5
 _END_TIMEOUT: Final = 10.0
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _RESOLVER_OPTIONS: Final = ("edns0", "inet6", "rotate", "use-vc")
-_HARD_DESCRIPTORS: Final = 65536
+#: What a shell adds to the number of the signal that ended a program.
+_BY_SIGNAL: Final = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,8 @@ class Stage:
         left_out: Paths that the environment had and the image does not.
         reasons: Path of a trusted file to the reason for which it is there.
         notes: What the report has to say about the bundle itself.
+        instead: Path in the image to a file of this machine that is shown in its place.
+        gramine: Version of Gramine whose system calls there are, major and minor.
     """
 
     manifest: bytes
@@ -60,6 +69,8 @@ class Stage:
     left_out: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    instead: Mapping[str, Path] = field(default_factory=dict)
+    gramine: str = DEFAULT_GRAMINE_VERSION
 
 
 class Rehearsal:
@@ -174,16 +185,40 @@ class Rehearsal:
         if self._plan.domain_names:
             resolver = _resolver_configuration(Path(_RESOLV_CONF))
             pseudo[_RESOLV_CONF] = tree.Pseudo(load=lambda _: resolver)
-        return tree.Tree(self._stage.rootfs, self._plan, pseudo=pseudo, left_out=self._stage.left_out)
+        return tree.Tree(
+            self._stage.rootfs,
+            self._plan,
+            pseudo=pseudo,
+            left_out=self._stage.left_out,
+            instead=self._stage.instead,
+        )
 
     def _start_sandbox(self, private: Path, stack: contextlib.ExitStack) -> None:
         root = private / "root"
         root.mkdir()
+        rules = make_rules(_limits(self._plan, self._stage.gramine))
+        instructions = _instructions(self._plan, private, root, self._plan.variables(self._outside))
+        folders = contextlib.ExitStack()
+        stack.enter_context(folders)
+
+        def supervise(listener: int, mounts: list[int]) -> None:
+            for descriptor in mounts:
+                folders.callback(os.close, descriptor)
+            paths = (mount.path for mount in self._plan.mounts)
+            surroundings = Surroundings(
+                threads=self._plan.threads, mounts=dict(zip(paths, mounts, strict=True))
+            )
+            self._watcher = Watcher(surroundings)
+            supervisor = Supervisor(rules, self._recorder, self._watcher)
+            folders.callback(supervisor.close)
+            supervisor.start(listener)
+
         try:
             self._sandbox = Sandbox(
-                _instructions(self._plan, private, root, self._plan.variables(self._outside)),
+                {**instructions, "filter": assemble(rules).hex()},
                 private,
                 self._server.start,
+                supervise,
                 stdout=self._output.descriptor,
                 stderr=self._errors.descriptor,
             )
@@ -197,6 +232,8 @@ class Rehearsal:
 
     def _finish(self, code: int) -> Report:
         self._sandbox.close()
+        if self._watcher.ended_by is not None:
+            code = _BY_SIGNAL + self._watcher.ended_by
         self._server.join(_END_TIMEOUT)
         self._output.finish(_END_TIMEOUT)
         printed = self._errors.finish(_END_TIMEOUT)
@@ -264,6 +301,17 @@ def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str,
             "RLIMIT_CORE": 0,
         },
     }
+
+
+def _limits(plan: Plan, version: str) -> Limits:
+    return Limits(
+        version=version,
+        subprocesses=plan.subprocesses,
+        flock=plan.flock,
+        threads_limited=plan.threads is not None,
+        uid=plan.uid,
+        gid=plan.gid,
+    )
 
 
 def _notes(plan: Plan, stop: Stop | None) -> tuple[str, ...]:

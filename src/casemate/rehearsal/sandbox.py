@@ -23,6 +23,8 @@ from casemate.errors import RehearsalError
 
 _PROGRAM: Final = Path(__file__).with_name("inside.py")
 _MESSAGE_SIZE: Final = 65536
+#: What the kernel passes on with one message: SCM_MAX_FD.
+_MOST_DESCRIPTORS: Final = 253
 #: Seconds in which the kernel has to answer; nothing of it waits for anything but this machine.
 PREPARATION_TIMEOUT: Final = 60.0
 _LOST: Final = "build, sign and verify work without it, but the bundle cannot be run here"
@@ -71,6 +73,8 @@ class Sandbox:
         plan: What :mod:`casemate.rehearsal.inside` is told.
         private: Folder of this rehearsal alone, which is removed with it.
         serve: Begins to serve the root file system, given the descriptor of the mounted ``/dev/fuse``.
+        supervise: Begins to answer system calls, given the listener of the filter and the folders of the
+            plan's mounts, in their order.
         stdout: Descriptor that the application writes to.
         stderr: The same for its errors.
 
@@ -83,6 +87,7 @@ class Sandbox:
         plan: dict[str, Any],
         private: Path,
         serve: Callable[[int], None],
+        supervise: Callable[[int, list[int]], None],
         *,
         stdout: int | None,
         stderr: int | None,
@@ -94,7 +99,7 @@ class Sandbox:
             self._process = _start(inside, (str(path),), stdout=stdout, stderr=stderr)
         self.pid = 0
         try:
-            self._prepare(serve)
+            self._prepare(serve, supervise)
         except BaseException:
             self.close()
             raise
@@ -126,15 +131,18 @@ class Sandbox:
         with contextlib.suppress(OSError):  # it has just ended by itself
             self._channel.send(word)
 
-    def _prepare(self, serve: Callable[[int], None]) -> None:
+    def _prepare(self, serve: Callable[[int], None], supervise: Callable[[int, list[int]], None]) -> None:
         while True:
-            message, descriptor = _receive(self._channel, PREPARATION_TIMEOUT)
+            message, descriptors = _receive(self._channel, PREPARATION_TIMEOUT)
             if "started" in message:
                 self.pid = message["started"]
                 return
-            if descriptor is None:
+            if not descriptors:
                 raise _explain(message)
-            serve(descriptor)
+            if "filtered" in message:
+                supervise(descriptors[0], descriptors[1:])
+            else:
+                serve(descriptors[0])
 
 
 def _start(
@@ -155,21 +163,20 @@ def _start(
     )
 
 
-def _receive(channel: socket.socket, timeout: float | None) -> tuple[dict[str, Any], int | None]:
-    """One message and the descriptor that came with it; an empty message when the other side is gone."""
+def _receive(channel: socket.socket, timeout: float | None) -> tuple[dict[str, Any], list[int]]:
+    """One message and the descriptors that came with it; an empty message when the other side is gone."""
     channel.settimeout(timeout)
     try:
-        data, ancillary, _, _ = channel.recvmsg(_MESSAGE_SIZE, socket.CMSG_SPACE(4))
+        data, ancillary, _, _ = channel.recvmsg(_MESSAGE_SIZE, socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS))
     except TimeoutError:
-        return {"timeout": True}, None
+        return {"timeout": True}, []
     except OSError:
-        return {}, None
-    descriptor = None
-    for _, _, content in ancillary:
-        descriptor = array.array("i", content)[0]
+        return {}, []
+    descriptors = [number for _, _, content in ancillary for number in array.array("i", content)]
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     message: dict[str, Any] = json.loads(data) if data else {}
-    return message, descriptor
+    return message, descriptors
 
 
 def _explain(message: dict[str, Any]) -> RehearsalError:
@@ -203,6 +210,7 @@ _STEPS: Final = {
     "mount-fuse": "mounting FUSE in a user namespace",
     "mount-proc": "mounting /proc in a PID namespace",
     "no-namespaces": "limiting namespaces in /proc/sys/user",
+    "filter": "filtering system calls (seccomp)",
 }
 
 

@@ -114,17 +114,26 @@ class Tree:
         plan: What the manifest says.
         pseudo: Path to behaviour of every made-up file.
         left_out: Paths that the environment had and the image does not.
+        instead: Path in the image to a file of this machine whose content is shown in its place, once the
+            image's own is found to be what was measured.
 
     Raises:
         RehearsalError: The root that the manifest names is not in the image, or a mount point is a file.
     """
 
     def __init__(
-        self, rootfs: Path, plan: Plan, *, pseudo: Mapping[str, Pseudo], left_out: Collection[str]
+        self,
+        rootfs: Path,
+        plan: Plan,
+        *,
+        pseudo: Mapping[str, Pseudo],
+        left_out: Collection[str],
+        instead: Mapping[str, Path],
     ) -> None:
         self._top = rootfs.resolve()
         self._plan = plan
         self._left_out = frozenset(left_out)
+        self._instead = instead
         self._nodes: dict[int, Node] = {}
         self._by_path: dict[str, Node] = {}
         self._children: dict[str, list[str]] = {}
@@ -312,8 +321,9 @@ class Tree:
         image = image_path(self._plan.root, loader)
         node = self._add(LOADER_ALIAS, mode=stat.S_IFREG | 0o755)
         node.host, node.image = self._top / image.lstrip("/"), image
-        if node.host.exists():
-            node.size = node.host.stat().st_size
+        shown = self._instead.get(image, node.host)
+        if shown.exists():
+            node.size = shown.stat().st_size
 
     def _add_found(self, path: str, host: Path, found: os.stat_result) -> Node:
         if stat.S_ISDIR(found.st_mode):
@@ -343,6 +353,8 @@ class Tree:
             raise self._absent(path, refusal.errno or errno.EIO) from None
         if hashlib.sha256(content).digest() != self._plan.trusted[image]:
             raise Denied(errno.EPERM, (path, Kind.CHANGED))
+        if image in self._instead:
+            content = self._instead[image].read_bytes()
         self._latest = (image, content)
         return content
 

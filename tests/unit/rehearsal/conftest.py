@@ -26,7 +26,8 @@ from casemate.simulator.platform import SimulatedPlatform
 
 #: The modules that test programs may import.
 _MODULES = (
-    "os, sys, json, socket, signal, time, threading, errno, stat, traceback, resource, linecache, ctypes"
+    "os, sys, json, socket, signal, time, threading, errno, stat, traceback, resource, linecache, ctypes, "
+    "mmap, encodings.idna"
 )
 #: What most test programs begin with: ``from asking import *``.
 _ASKING = """
@@ -147,7 +148,7 @@ def image(interpreter_tree: tuple[Path, str], tmp_path: Path) -> Image:
             "start_dir": "/app",
         },
         "sys": {"stack": {"size": "2M"}, "enable_sigterm_injection": True},
-        "sgx": {"enclave_size": "256M", "remote_attestation": "dcap"},
+        "sgx": {"enclave_size": "256M", "max_threads": 16, "remote_attestation": "dcap"},
     }
     made = Image(rootfs=rootfs, python=python, trusted=trusted, manifest=manifest)
     made.write(f"/opt/python/lib/{Path(python).name}/asking.py", _ASKING)

@@ -273,6 +273,7 @@ class TestCommand:
                     "asked_by": "/app/main.py:1 <module>",
                     "stack": ["/app/main.py:1 <module>"],
                     "reason": None,
+                    "answer": None,
                     "remedy": (
                         "the image has files of the application and its requirements only; keep it in the "
                         "folder of [app] source and name it in [closure] include"

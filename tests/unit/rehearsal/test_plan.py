@@ -48,6 +48,9 @@ def test_gramines_defaults_hold_where_the_manifest_says_nothing() -> None:
         descriptors=900,
         remote_attestation="none",
         sigterm=False,
+        subprocesses=True,
+        flock=False,
+        threads=2,
         domain_names=False,
         loader=None,
     )

@@ -68,6 +68,7 @@ class OpenFlag(IntFlag):
 class SetAttribute(IntFlag):
     """Which fields a ``SETATTR`` sets, as far as they are told apart."""
 
+    MODE = 1 << 0
     SIZE = 1 << 3
     ATIME = 1 << 4
     MTIME = 1 << 5
