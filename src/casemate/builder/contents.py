@@ -29,6 +29,7 @@ class Rule(Enum):
     INCLUDED = "included"  # [closure] include in casemate.toml
     SYSTEM_FILE = "system-file"  # /etc and the like, written or chosen by Casemate
     TIME_ZONE = "time-zone"
+    LOCALE = "locale"
     CA_BUNDLE = "ca-bundle"
     CONFIGURATION = "configuration"  # the measured configuration of the attester
     GRAMINE = "gramine"  # part of an installed Gramine

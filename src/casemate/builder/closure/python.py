@@ -17,13 +17,24 @@ from casemate.builder.closure.data import (
 from casemate.builder.closure.distributions import Distribution, read_distributions
 from casemate.builder.closure.finder import Found, Kind, Owner
 from casemate.builder.closure.graph import Graph, Step
+from casemate.builder.closure.named import (
+    add_zone_packages,
+    asks_for_any_zone,
+    is_unasked_zone,
+    libraries_named,
+    locales_named,
+    named_questions,
+    reads_records,
+    zones_named,
+)
+from casemate.builder.closure.package_libraries import package_libraries
 from casemate.builder.closure.questions import find_questions, refuse_missing_imports
 from casemate.builder.closure.reached import reached_modules
 from casemate.builder.closure.reader import DirectReader, ModuleReader
 from casemate.builder.closure.roots import Sources, add_roots, interface_of, new_graph
 from casemate.builder.closure.rules import load_rules
 from casemate.builder.closure.trace import add_recorded, keep_traced, refuse_other_environment
-from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure
+from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure, Question
 from casemate.builder.closure.whole import add_whole, reached_distributions, whole_files
 from casemate.builder.contents import ImageFile, Reason, Rule
 from casemate.builder.layout import interpreter_path, site_packages, standard_library
@@ -73,11 +84,19 @@ def find_python_closure(
     images = files.compiled(compile_modules)
     return PythonClosure(
         files=images,
-        questions=find_questions(graph, project) if sources.trace is None else (),
+        questions=_questions(graph, project) if sources.trace is None else (),
         considered=consider(sources.interpreter, sources.environment, files.taken),
         interface=interface,
         modules=reached_modules(graph),
+        libraries=tuple(libraries_named(graph, project, files.path_in_image)),
+        zones=tuple(zones_named(graph, project, files.path_in_image)),
+        locales=tuple(locales_named(graph, files.path_in_image)),
     )
+
+
+def _questions(graph: Graph, project: Project) -> tuple[Question, ...]:
+    questions = (*find_questions(graph, project), *named_questions(graph, project))
+    return tuple(sorted(questions, key=lambda question: question.where))
 
 
 def _require_readable(interpreter: Interpreter) -> None:
@@ -108,6 +127,7 @@ def _grow(
                         graph.add(module, _step(name, f'entry point "{group}" of {distribution.name}'))
             for package in node.scan.listed:
                 _add_package(graph, package, name)
+        add_zone_packages(graph)
         if project.closure.mode is ClosureMode.DISTRIBUTION:
             add_whole(graph, distributions, suffixes)
 
@@ -141,6 +161,8 @@ class _Files:
         self._sources = sources
         self._distributions = distributions
         self._trace = sources.trace
+        self._zones = frozenset(zone.name for zone in zones_named(graph, project, self.path_in_image))
+        self._any_zone = next(asks_for_any_zone(graph), None) is not None
         self._interpreter = sources.interpreter
         self._program = interpreter_path(self._interpreter.version)
         self._readable = _packages_with_source(graph, project)
@@ -163,6 +185,8 @@ class _Files:
                 self._package_data(name, node.found)
             elif node.found.root is not None and node.found.root.owner is Owner.APPLICATION:
                 self._folders_beside(name, node.found)
+        if self._trace is None:
+            self._package_libraries()
         self._recorded()
         self._metadata()
         self._included()
@@ -220,13 +244,14 @@ class _Files:
         """The file of the image that asked; what has no file of its own stands behind who asked for it."""
         while step.by is not None:
             node = self._graph.nodes[step.by]
-            path = self._path_in_image(node.found)
+            path = self.path_in_image(node.found)
             if path is not None:
                 return path
             step = node.step
         return self._program if step.rule in {Rule.START_UP, Rule.INTERPRETER} else None
 
-    def _path_in_image(self, found: Found) -> str | None:
+    def path_in_image(self, found: Found) -> str | None:
+        """The file of the image that holds a module; ``None`` for one without a file of its own."""
         if found.file is None or (found.kind is Kind.INSIDE and found.name != "os"):
             return None
         plain = found.kind in {Kind.EXTENSION, Kind.BYTECODE} or self._is_readable(found.name)
@@ -240,9 +265,21 @@ class _Files:
         for root, folder in found.search:
             if root.owner is Owner.STANDARD_LIBRARY:
                 continue
-            of = self._path_in_image(found) or self._asker(self._graph.nodes[name].step)
+            of = self.path_in_image(found) or self._asker(self._graph.nodes[name].step)
             for file in application_data(folder) if own else package_data(folder):
+                if not self._any_zone and is_unasked_zone(name, file, self._zones):
+                    continue
                 self._data(root.inside(file), file, Rule.PACKAGE_DATA, of, f"data of package {name}")
+
+    def _package_libraries(self) -> None:
+        for library in package_libraries(self._graph):
+            asker = self._graph.nodes[library.by]
+            reason = Reason(
+                rule=Rule.NAMED_LIBRARY,
+                of=self.path_in_image(asker.found) or self._asker(asker.step),
+                detail=f"{library.by} has its name, and opens it by its path",
+            )
+            self._put(library.root.inside(library.file), library.file, reason)
 
     def _recorded(self) -> None:
         """Data of distributions that recorded runs opened; what is no longer there is passed over."""
@@ -261,7 +298,7 @@ class _Files:
             path = found.file.parent / folder
             for file in application_data(path) if path.is_dir() else ():
                 detail = f"{folder} beside {found.file.name}"
-                of = self._path_in_image(found)
+                of = self.path_in_image(found)
                 self._data(found.root.inside(file), file, Rule.PACKAGE_DATA, of, detail)
 
     def _data(self, path: str, file: Path, rule: Rule, of: str | None, detail: str) -> None:
@@ -273,10 +310,11 @@ class _Files:
     def _metadata(self) -> None:
         packages = site_packages(self._interpreter.version)
         whole = self._project.closure.mode is ClosureMode.DISTRIBUTION
+        records = whole or reads_records(self._graph)
         reached = reached_distributions(self._graph, self._distributions)
         for distribution, module in reached.items():
-            of = self._path_in_image(self._graph.nodes[module].found)
-            for file in distribution.metadata(records=whole):
+            of = self.path_in_image(self._graph.nodes[module].found)
+            for file in distribution.metadata(records=records):
                 path = f"{packages}/{file.relative_to(distribution.root).as_posix()}"
                 detail = f"metadata of {distribution.name}"
                 self._put(path, file, Reason(rule=Rule.METADATA, of=of, detail=detail))

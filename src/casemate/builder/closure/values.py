@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from casemate.builder.contents import Considered, ImageFile
+from casemate.builder.contents import Considered, ImageFile, Reason
 from casemate.project import Interface
 
 
@@ -84,6 +84,21 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedByCode:
+    """Something outside Python that code asks for by name.
+
+    Attributes:
+        name: As the code has it: ``"libz.so.1"``, ``"z"`` for ``find_library``, ``"Europe/Berlin"``.
+        reason: Who asks.
+        required: Whether it has to be there: ``casemate.toml`` says so. Code may have other names to try.
+    """
+
+    name: str
+    reason: Reason
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReachedModule:
     """A module of the closure.
 
@@ -117,6 +132,9 @@ class PythonClosure:
         considered: What interpreter and environment hold altogether.
         interface: How the application is served; ``None`` for a command.
         modules: Those that are reached, in the order in which they were.
+        libraries: Those that are opened by name.
+        zones: Time zones that are asked for.
+        locales: Locales that are set.
     """
 
     files: tuple[ImageFile, ...]
@@ -124,3 +142,6 @@ class PythonClosure:
     considered: Considered
     interface: Interface | None
     modules: tuple[ReachedModule, ...] = ()
+    libraries: tuple[NamedByCode, ...] = ()
+    zones: tuple[NamedByCode, ...] = ()
+    locales: tuple[NamedByCode, ...] = ()
