@@ -49,7 +49,7 @@ def write(folder: Path, broker: Broker | None, *secrets: Secret) -> None:
 
 
 REFUSED = """\
-casemate: error: variable LEVEL: expected one of "info", "debug", got another text of 4 characters (environment)
+casemate: error: variable LEVEL: expected one of "info", "all", got another text of 4 characters (environment)
 casemate: hint: give it such a value where the enclave is started: in a pod, below env of the container
 """
 
@@ -58,7 +58,7 @@ casemate: hint: give it such a value where the enclave is started: in a pod, bel
     ("given", "printed", "refused"),
     [
         ({}, "['info', None]", ""),
-        ({"LEVEL": "debug", "REGION": "eu"}, "['debug', 'eu']", ""),
+        ({"LEVEL": "all", "REGION": "eu"}, "['all', 'eu']", ""),
         ({"LEVEL": "hush"}, "", REFUSED),
     ],
 )
@@ -72,7 +72,7 @@ def test_the_host_chooses_within_measured_rules_before_the_application_runs(
         application=Application(interface=Interface.COMMAND, command=command),
         listen=Listen(port=1),
         variables=(
-            Variable(name="LEVEL", one_of=("info", "debug"), absent=Absent.DEFAULT, default="info"),
+            Variable(name="LEVEL", one_of=("info", "all"), absent=Absent.DEFAULT, default="info"),
             Variable(name="REGION", pattern="[a-z]+", absent=Absent.UNSET),
         ),
     )

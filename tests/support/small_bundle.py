@@ -28,6 +28,7 @@ from casemate.builder.system_files import workload
 from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
 from casemate.formats.deployment import Deployment
+from casemate.formats.gramine_versions import gramine_version
 from casemate.formats.manifest import EnclaveSettings, dump_manifest, load_manifest
 from casemate.formats.sgx.sigstruct import NO_DATE
 from casemate.keys import Signer
@@ -84,7 +85,8 @@ class Small:
 def small_manifest(small: Small) -> dict[str, Any]:
     """The manifest that a build would make."""
     libos = LibOs.absent() if small.simulated else LibOs.of(LIBOS)
-    return make_manifest(small.project, small.contents, python="3.11", libos=libos)
+    gramine = gramine_version(small.version)
+    return make_manifest(small.project, small.contents, python="3.11", libos=libos, gramine=gramine)
 
 
 def small_bundle(path: Path, small: Small | None = None) -> Bundle:
@@ -104,7 +106,7 @@ def small_bundle(path: Path, small: Small | None = None) -> Bundle:
                 trusted=contents,
                 outside=tuple(LayerFile(path=name, content=content) for name, content in held.items()),
                 manifest=manifest,
-                mrenclave=measure(manifest, platform).hex(),
+                mrenclave=measure(manifest, platform, small.version).hex(),
                 simulated=small.simulated,
                 epoch=0,
             ),
@@ -130,7 +132,7 @@ def _record(small: Small, manifest: bytes, platform: bytes, image_digest: str) -
     attributes = enclave_attributes(settings)
     return MeasurementRecord(
         simulated=small.simulated,
-        mrenclave=measure(manifest, platform),
+        mrenclave=measure(manifest, platform, small.version),
         mrsigner=None,
         isvprodid=settings.isvprodid,
         isvsvn=settings.isvsvn,

@@ -34,6 +34,7 @@ from casemate.builder.tcb import Tcb, TrustedContent
 from casemate.builder.writing import write_files
 from casemate.errors import ClosureError
 from casemate.formats.deployment import Deployment
+from casemate.formats.gramine_versions import LATEST, gramine_version
 from casemate.formats.manifest import EnclaveSettings, dump_manifest
 from casemate.formats.sgx.report import MrEnclave
 from casemate.project import Project
@@ -186,7 +187,13 @@ def _write(
     progress: Callable[[str], None],
 ) -> tuple[MeasurementRecord, Tcb]:
     project, platform = application.project, machine.platform
-    manifest = make_manifest(project, contents, python=application.interpreter.version, libos=platform.libos)
+    manifest = make_manifest(
+        project,
+        contents,
+        python=application.interpreter.version,
+        libos=platform.libos,
+        gramine=LATEST if platform.version is None else gramine_version(platform.version),
+    )
     manifest_bytes = dump_manifest(manifest)
     progress("Measuring the enclave")
     version = {} if platform.version is None else {"gramine_version": platform.version}
@@ -203,6 +210,7 @@ def _write(
             mrenclave=mrenclave.hex(),
             simulated=platform.simulated,
             epoch=machine.epoch,
+            sources=application.sources,
         ),
     )
     settings = EnclaveSettings.from_manifest(manifest)

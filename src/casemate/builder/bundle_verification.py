@@ -39,11 +39,12 @@ from casemate.builder.bundle_signatures import (
 )
 from casemate.builder.image import USER, image_labels
 from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX
-from casemate.builder.manifest import LibOs, foreign_settings
+from casemate.builder.manifest import LibOs, foreign_settings, passed_variables
 from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import EnclaveAttributes, enclave_attributes
 from casemate.errors import CasemateError, RefusedError
+from casemate.formats.gramine_versions import gramine_version
 from casemate.keys import RsaPublicKey
 from casemate_attester.configuration import Workload
 from casemate_attester.errors import ExplainedError
@@ -212,7 +213,13 @@ def _image(parts: BundleParts) -> Iterator[BundleCheck]:
     image, record, name = parts.image, parts.record, parts.deployment.name
     config = image.config
     layers = tuple(layer.digest for layer in image.manifest.layers)
-    labels = image_labels(name=name, mrenclave=record.mrenclave.hex(), simulated=record.simulated)
+    labels = image_labels(
+        name=name,
+        mrenclave=record.mrenclave.hex(),
+        simulated=record.simulated,
+        created=config.created,
+        sources=parts.statement.predicate.sources,
+    )
     loader = (f"{GRAMINE_ROOT}/loader", IMAGE_PLATFORM, "init", MANIFEST_PREFIX)
     yield BundleCheck.same("image", "digest", record.image_digest, image.digest)
     yield BundleCheck.same("image", "layers of the configuration", _words(layers), _words(config.layers))
@@ -230,7 +237,8 @@ def _image(parts: BundleParts) -> Iterator[BundleCheck]:
 
 def _files(parts: BundleParts) -> Iterator[BundleCheck]:
     """Manifest, ``tcb.json`` and image have the same files."""
-    trusted = {file.uri: file.sha256 for file in parts.trusted}
+    # Before Gramine 1.8 its LibOS is among them: which one, is checked with the rest of the manifest.
+    trusted = {file.uri: file.sha256 for file in parts.trusted if file.uri != f"file:{IMAGE_LIBOS}"}
     listed = {f"file:{ENCLAVE_ROOT}{file.path}": file for file in parts.tcb.files}
     held = {
         f"file:{path}": file
@@ -293,10 +301,21 @@ def _manifest(parts: BundleParts) -> Iterator[BundleCheck]:
             {file.path: file.sha256 for file in parts.tcb.files},
             python=parts.tcb.interpreter,
             libos=LibOs.absent() if libos is None else LibOs.of(libos),
+            gramine=gramine_version(parts.record.gramine_version or DEFAULT_GRAMINE_VERSION),
         )
     except CasemateError as error:
         foreign = (str(error),)
     yield BundleCheck.nothing("app.manifest.sgx", "settings that no build writes", foreign)
+    yield BundleCheck.nothing("image", "variables of the host's without a rule", _unruled(parts))
+
+
+def _unruled(parts: BundleParts) -> set[str]:
+    """Variables that the manifest lets pass and the attester does not judge."""
+    try:
+        workload = Workload.parse(parts.holdings.kept.get(IMAGE_WORKLOAD, b""))
+    except ExplainedError:  # told with the deployment
+        return set()
+    return set(passed_variables(parts.settings)) - {variable.name for variable in workload.variables}
 
 
 def _measurement(parts: BundleParts, platform: bytes | None) -> Iterator[BundleCheck]:

@@ -24,6 +24,8 @@ NATIVE_ROOT = "/lib/native"
 WORKLOAD_CONFIGURATION = "/etc/casemate/workload.json"
 BROKER_CA = "/etc/casemate/broker-ca.pem"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+#: Number of the user that the application seems to be, and of its group.
+IDENTITY = 1000
 
 
 def interpreter_path(version: str) -> str:

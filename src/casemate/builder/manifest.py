@@ -1,7 +1,8 @@
 """The manifest as a value, generated whole: from the project and the files of the image, without a template.
 
-Gramine 1.9, "Manifest syntax". What Gramine calls insecure does not occur; ``debug`` only when
-``casemate.toml`` asks for it by name, and then signing refuses.
+Gramine 1.6 to 1.9, "Manifest syntax". What Gramine calls insecure does not occur; ``debug`` only when
+``casemate.toml`` asks for it by name, and then signing refuses. Left at Gramine's defaults are the masks of
+``sgx.seal_key`` and ``libos.check_invalid_pointers``: nothing that a service needs speaks for other values.
 """
 
 from __future__ import annotations
@@ -12,30 +13,19 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from casemate.builder.layout import APPLICATION_ROOT, CA_BUNDLE, ENCLAVE_ROOT, GRAMINE_ROOT, interpreter_path
-from casemate.builder.libraries import ENCLAVE_LIBRARY_PATH
-from casemate.builder.system_files import time_zone
+from casemate.builder.environment import TEMPORARY_FOLDER, environment
+from casemate.builder.layout import APPLICATION_ROOT, ENCLAVE_ROOT, GRAMINE_ROOT, IDENTITY, interpreter_path
 from casemate.builder.tcb import TrustedContent
 from casemate.errors import ProjectError
+from casemate.formats.gramine_versions import LATEST, GramineVersion
 from casemate.formats.manifest import EnclaveSettings, parse_size
 from casemate.project import App, Destination, Enclave, EncryptedMount, Project, TmpfsMount
+from casemate.project.enclave import CPU_FEATURES
 from casemate.project.places import hides_measured, is_key_name, is_plain, is_variable
+from casemate_attester.variables import Variable, decides_what_runs
 
-#: The only writable folder that every application gets: memory of the enclave.
-TEMPORARY_FOLDER: Final = "/tmp"  # noqa: S108 - the enclave's own
-#: Open files and sockets; Gramine's default of 900 is less than a busy server needs.
-_FILE_DESCRIPTORS: Final = 4096
-#: Numerical libraries start one thread for each processor of the host, which the enclave has no room for.
-_THREAD_POOLS: Final = (
-    "BLIS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
-#: joblib's locks and processes do not work in Gramine: it computes in one thread, and starts no ``lscpu``.
-_SERIAL: Final = {"JOBLIB_MULTIPROCESSING": "0", "LOKY_MAX_CPU_COUNT": "1"}
+#: What a manifest says of a variable that the host may choose; the rule is the attester's.
+_PASSED: Final[Mapping[str, Any]] = {"passthrough": True}
 _UNITS: Final = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 
 
@@ -66,7 +56,12 @@ class LibOs:
 
 
 def make_manifest(
-    project: Project, files: Iterable[TrustedContent], *, python: str, libos: LibOs
+    project: Project,
+    files: Iterable[TrustedContent],
+    *,
+    python: str,
+    libos: LibOs,
+    gramine: GramineVersion = LATEST,
 ) -> dict[str, Any]:
     """The measured manifest.
 
@@ -75,16 +70,23 @@ def make_manifest(
         files: Every file that the enclave may open; all of them are trusted, and nothing else is.
         python: Version of the interpreter: ``"3.11"``.
         libos: The LibOS.
+        gramine: The version that will read it.
 
     Raises:
-        ProjectError: The size of the enclave is no power of two.
+        ProjectError: The size of the enclave is no power of two, or the project asks for what this Gramine
+            does not have.
     """
     trusted = {entry.file.path: entry.sha256 for entry in files}
-    return _generate(project, trusted, python=python, libos=libos)
+    return _generate(project, trusted, python=python, gramine=(gramine, libos))
 
 
 def foreign_settings(
-    manifest: Mapping[str, Any], trusted: Mapping[str, str], *, python: str, libos: LibOs
+    manifest: Mapping[str, Any],
+    trusted: Mapping[str, str],
+    *,
+    python: str,
+    libos: LibOs,
+    gramine: GramineVersion = LATEST,
 ) -> tuple[str, ...]:
     """The places in which ``manifest`` is none that :func:`make_manifest` writes, sorted.
 
@@ -96,12 +98,21 @@ def foreign_settings(
         trusted: Digests of the trusted files, by path.
         python: Version of the interpreter.
         libos: The LibOS.
+        gramine: The version that will read it.
 
     Raises:
         FormatError: A setting of the enclave is not what Gramine allows.
+        ProjectError: It has what this Gramine does not have.
     """
-    generated = _generate(_project_of(manifest), trusted, python=python, libos=libos)
+    generated = _generate(_project_of(manifest), trusted, python=python, gramine=(gramine, libos))
     return tuple(sorted(_differences("", generated, manifest)))
+
+
+def passed_variables(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the variables whose value the host chooses, sorted."""
+    table = _value(manifest, "loader", "env")
+    entries = table.items() if isinstance(table, Mapping) else ()
+    return tuple(sorted(name for name, value in entries if value == _PASSED))
 
 
 def _differences(place: str, expected: object, found: object) -> Iterator[str]:
@@ -115,29 +126,55 @@ def _differences(place: str, expected: object, found: object) -> Iterator[str]:
 
 def _project_of(manifest: Mapping[str, Any]) -> Project:
     """The project from which ``manifest`` may have been generated; without what no project can say."""
-    settings = EnclaveSettings.from_manifest(manifest)
     env = _text_items(manifest, "loader", "env")
-    size = dict(_text_items(manifest, "sys", "stack")).get("size", "")
     return Project(
         app=App(name="", serve=""),
-        enclave=Enclave(
-            size=settings.size,
-            threads=settings.threads,
-            stack=parse_size(size, where="sys.stack.size"),
-            isvprodid=settings.isvprodid,
-            isvsvn=settings.isvsvn,
-            debug=settings.debug,
-            edmm=settings.edmm,
-        ),
+        enclave=_enclave_of(manifest),
         env=tuple((name, value) for name, value in env if is_variable(name)),
+        variables=tuple(
+            Variable(name=name)
+            for name in passed_variables(manifest)
+            if is_variable(name) and not decides_what_runs(name)
+        ),
         mounts=tuple(mount for mount in map(_mount_of, manifest["fs"]["mounts"]) if mount is not None),
     )
 
 
-def _text_items(manifest: Mapping[str, Any], *path: str) -> list[tuple[str, str]]:
-    table: Any = manifest
+def _enclave_of(manifest: Mapping[str, Any]) -> Enclave:
+    settings = EnclaveSettings.from_manifest(manifest)
+    limit = _value(manifest, "sys", "fds", "limit")
+    features = sorted(_text_items(manifest, "sgx", "cpu_features"))
+    return Enclave(
+        size=settings.size,
+        threads=settings.threads,
+        stack=_size_of(manifest, "stack", "size") or 0,
+        brk=_size_of(manifest, "brk", "max_size"),
+        files=limit if type(limit) is int else Enclave().files,
+        isvprodid=settings.isvprodid,
+        isvsvn=settings.isvsvn,
+        debug=settings.debug,
+        edmm=settings.edmm,
+        preheat=_value(manifest, "sgx", "preheat_enclave") is True,
+        exinfo=settings.exinfo,
+        subprocesses=_value(manifest, "sys", "disallow_subprocesses") is False,
+        cpu=tuple(feature for feature in features if feature[0] in CPU_FEATURES),
+    )
+
+
+def _size_of(manifest: Mapping[str, Any], table: str, key: str) -> int | None:
+    written = _value(manifest, "sys", table, key)
+    return parse_size(written, where=f"sys.{table}.{key}") if isinstance(written, str) else None
+
+
+def _value(manifest: Mapping[str, Any], *path: str) -> Any:
+    value: Any = manifest
     for key in path:
-        table = table.get(key) if isinstance(table, Mapping) else None
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _text_items(manifest: Mapping[str, Any], *path: str) -> list[tuple[str, str]]:
+    table = _value(manifest, *path)
     items = table.items() if isinstance(table, Mapping) else ()
     return [(key, value) for key, value in items if isinstance(value, str)]
 
@@ -150,58 +187,58 @@ def _mount_of(entry: Mapping[str, Any]) -> TmpfsMount | EncryptedMount | None:
     if entry.get("type") == "tmpfs":
         return TmpfsMount(path=path)
     if is_plain(host) and is_key_name(texts.get("key_name", "")):
-        return EncryptedMount(path=path, key=texts["key_name"], host=host)
+        recovery = entry.get("enable_recovery") is True
+        return EncryptedMount(path=path, key=texts["key_name"], host=host, recovery=recovery)
     return None
 
 
-def _generate(project: Project, trusted: Mapping[str, str], *, python: str, libos: LibOs) -> dict[str, Any]:
+def _generate(
+    project: Project, trusted: Mapping[str, str], *, python: str, gramine: tuple[GramineVersion, LibOs]
+) -> dict[str, Any]:
+    version, libos = gramine
     entrypoint = interpreter_path(python)
+    named = {"uri": libos.uri, "sha256": libos.sha256}
+    passed = {variable.name: dict(_PASSED) for variable in project.variables}
+    env: dict[str, Any] = environment(project, trusted) | passed
     return {
         "libos": {"entrypoint": entrypoint},
         "loader": {
-            "entrypoint": {"uri": libos.uri, "sha256": libos.sha256},
+            "entrypoint": named if version.libos_in_table else libos.uri,
             "log_level": "error",
             "argv": [entrypoint, "-I", "-B", "-u", "-X", "utf8", "-m", "casemate_attester"],
-            "env": dict(sorted(environment(project).items())),
+            "env": dict(sorted(env.items())),
+            # Nobody has rights inside; but programs that see themselves as root try to give them up.
+            "uid": IDENTITY,
+            "gid": IDENTITY,
         },
         "fs": {
             "root": {"type": "chroot", "uri": f"file:{ENCLAVE_ROOT}"},
             # Seen from inside, as the application sees it: relative paths mean what they mean outside.
             "start_dir": APPLICATION_ROOT,
-            "mounts": list(_mounts(project)),
+            "mounts": list(_mounts(project, version)),
         },
-        "sys": {
-            "stack": {"size": format_size(project.enclave.stack)},
-            "fds": {"limit": _FILE_DESCRIPTORS},
-            "enable_sigterm_injection": True,
-            "disallow_subprocesses": True,
-            "enable_extra_runtime_domain_names_conf": True,
+        "sys": _system(project.enclave, version),
+        "sgx": {
+            **_sgx(project.enclave),
+            "trusted_files": [*([] if version.libos_in_table else [named]), *_trusted(trusted)],
         },
-        "sgx": {**_sgx(project), "trusted_files": list(_trusted(trusted))},
     }
 
 
-def environment(project: Project) -> dict[str, str]:
-    """The whole environment of the application, before its secrets: nothing of the host's passes through."""
-    return {
-        "HOME": TEMPORARY_FOLDER,
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "MALLOC_ARENA_MAX": "1",
-        "REQUESTS_CA_BUNDLE": CA_BUNDLE,
-        "SSL_CERT_FILE": CA_BUNDLE,
-        "TMPDIR": TEMPORARY_FOLDER,
-        "TZ": time_zone(project),
-        "XDG_CACHE_HOME": f"{TEMPORARY_FOLDER}/.cache",
-        **dict.fromkeys(_THREAD_POOLS, "1"),
-        **_SERIAL,
-        **dict(project.env),
-        "LD_LIBRARY_PATH": ":".join(ENCLAVE_LIBRARY_PATH),
+def _system(enclave: Enclave, version: GramineVersion) -> dict[str, Any]:
+    system: dict[str, Any] = {"stack": {"size": format_size(enclave.stack)}}
+    if enclave.brk is not None:
+        system["brk"] = {"max_size": format_size(enclave.brk)}
+    if version.descriptor_limit:
+        system["fds"] = {"limit": enclave.files}
+    return system | {
+        "enable_sigterm_injection": True,
+        "disallow_subprocesses": not enclave.subprocesses,
+        "enable_extra_runtime_domain_names_conf": True,
     }
 
 
-def _sgx(project: Project) -> dict[str, Any]:
-    enclave = project.enclave
+def _sgx(enclave: Enclave) -> dict[str, Any]:
     if enclave.size <= 0 or enclave.size & (enclave.size - 1):
         raise ProjectError(
             "size of the enclave",
@@ -210,20 +247,23 @@ def _sgx(project: Project) -> dict[str, Any]:
             where="[enclave] size",
             hint=f'the next one is size = "{format_size(1 << enclave.size.bit_length())}"',
         )
-    return {
+    settings = {
         "enclave_size": format_size(enclave.size),
         "max_threads": enclave.threads,
         "remote_attestation": "dcap",
         "debug": enclave.debug,
         "edmm_enable": enclave.edmm,
-        "use_exinfo": False,
+        # Since 1.8 memory that comes on demand comes by page faults, whose address has to be believed.
+        "use_exinfo": enclave.exinfo or enclave.edmm,
         "isvprodid": enclave.isvprodid,
         "isvsvn": enclave.isvsvn,
         "file_check_policy": "strict",
     }
+    optional = {"preheat_enclave": enclave.preheat, "cpu_features": dict(enclave.cpu)}
+    return settings | {key: value for key, value in optional.items() if value}
 
 
-def _mounts(project: Project) -> Iterator[dict[str, str]]:
+def _mounts(project: Project, version: GramineVersion) -> Iterator[dict[str, Any]]:
     """Writable folders, outer ones before those inside them: Gramine mounts in the order of the list."""
     memory = {TEMPORARY_FOLDER}
     memory |= {mount.path for mount in project.mounts if isinstance(mount, TmpfsMount)}
@@ -238,7 +278,20 @@ def _mounts(project: Project) -> Iterator[dict[str, str]]:
         if mount is None:
             yield {"type": "tmpfs", "path": path}
         else:
-            yield {"type": "encrypted", "path": path, "uri": f"file:{mount.host}", "key_name": mount.key}
+            yield _encrypted(mount, version)
+
+
+def _encrypted(mount: EncryptedMount, version: GramineVersion) -> dict[str, Any]:
+    if mount.recovery and not version.recovery:
+        raise ProjectError(
+            "recovery of encrypted files",
+            expected="Gramine 1.9",
+            got=f"Gramine {version.name}",
+            where=f"[mounts] {mount.path}",
+            hint="leave recovery out, or build for a newer Gramine",
+        )
+    entry = {"type": "encrypted", "path": mount.path, "uri": f"file:{mount.host}", "key_name": mount.key}
+    return entry | ({"enable_recovery": True} if mount.recovery else {})
 
 
 def _trusted(digests: Mapping[str, str]) -> Iterator[dict[str, str]]:

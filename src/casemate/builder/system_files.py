@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from casemate.builder.contents import ImageFile, Reason, Rule
-from casemate.builder.layout import APPLICATION_ROOT, BROKER_CA, CA_BUNDLE, WORKLOAD_CONFIGURATION
+from casemate.builder.layout import APPLICATION_ROOT, BROKER_CA, CA_BUNDLE, IDENTITY, WORKLOAD_CONFIGURATION
 from casemate.errors import ProjectError, ToolchainError
 from casemate.project import Interface, Project
 from casemate_attester import configuration as attester
@@ -33,8 +33,10 @@ _TZIF_UTC: Final = struct.pack(">iBB4s", 0, 0, 0, b"UTC")
 _UTC_FILE: Final = (b"TZif2" + bytes(15) + _TZIF_COUNTS + _TZIF_UTC) * 2 + b"\nUTC0\n"
 
 _TEXTS: Final = {
-    "/etc/passwd": "root:x:0:0:root:/tmp:/sbin/nologin\n",
-    "/etc/group": "root:x:0:\n",
+    "/etc/passwd": (
+        f"root:x:0:0:root:/:/sbin/nologin\napp:x:{IDENTITY}:{IDENTITY}:the application:/tmp:/sbin/nologin\n"
+    ),
+    "/etc/group": f"root:x:0:\napp:x:{IDENTITY}:\n",
     "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "/etc/nsswitch.conf": (
         "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\nnetworks: files\n"
@@ -48,8 +50,8 @@ _TEXTS: Final = {
     "/etc/protocols": "ip 0 IP\nicmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\n",
 }
 _WHY: Final = {
-    "/etc/passwd": "pwd.getpwuid, os.path.expanduser: the enclave's only user",
-    "/etc/group": "grp.getgrgid: the enclave's only group",
+    "/etc/passwd": "pwd.getpwuid, os.path.expanduser: the user that the application is",
+    "/etc/group": "grp.getgrgid: its group",
     "/etc/hosts": "localhost without DNS; a container runtime's own file differs from start to start",
     "/etc/nsswitch.conf": "where the C library looks for names of hosts and users",
     "/etc/host.conf": "how the C library resolves names of hosts",
@@ -200,6 +202,7 @@ def workload(project: Project, interface: Interface | None) -> attester.Workload
             attester.Secret(destination=secret.destination, resource=secret.resource)
             for secret in project.secrets
         ),
+        variables=project.variables,
     )
 
 

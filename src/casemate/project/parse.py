@@ -11,12 +11,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from casemate.errors import ProjectError
+from casemate.project.enclave import read_enclave
+from casemate.project.environment import check_variable, read_environment
 from casemate.project.places import (
     KEY_NAME,
     MEASURED,
-    OWN_VARIABLES,
     SEALING_KEYS,
-    VARIABLE,
     hides_measured,
     is_includable_file,
     is_plain,
@@ -29,7 +29,6 @@ from casemate.project.values import (
     Closure,
     ClosureMode,
     Destination,
-    Enclave,
     EncryptedMount,
     Interface,
     Kubernetes,
@@ -40,12 +39,6 @@ from casemate.project.values import (
     TmpfsMount,
 )
 
-_PAGE: Final = 4096
-_SMALLEST_ENCLAVE: Final = 64 << 20
-_LARGEST_ENCLAVE: Final = 1 << 40
-_MOST_THREADS: Final = 4096
-#: Gramine needs three or four threads for itself; an application needs at least one.
-_FEWEST_THREADS: Final = 5
 _ENCLAVE_KEYS: Final = "/dev/attestation/keys/"
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -56,8 +49,8 @@ _SERVE: Final = re.compile(rf"{_DOTTED}:{_DOTTED}")
 _RESOURCE_PART: Final = r"[a-zA-Z0-9_\-]+[a-zA-Z0-9_\-\.]*"
 _RESOURCE: Final = re.compile(rf"kbs:///{_RESOURCE_PART}/{_RESOURCE_PART}/{_RESOURCE_PART}")
 
-#: What the value of a variable may not hold, because Gramine's parser does not take it in a manifest.
-_UNWRITABLE: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]|'''")
+#: What the standard library's parser says of it.
+_TWICE: Final = re.compile(r"(?:Cannot (?:overwrite|declare|mutate)|Duplicate) .*\(at line ([0-9]+),")
 
 _DESTINATIONS: Final = "secrets go to a file, to env:NAME or to /dev/attestation/keys/NAME"
 _MOUNT_POINT: Final = "it is the folder as the application sees it inside; relative paths begin at /app"
@@ -104,12 +97,13 @@ def parse_project(data: bytes, where: str) -> Project:
             where=f"{where}: secrets",
             hint='add [broker] with url = "https://…" and ca = "broker-ca.pem"',
         )
-    env = _environment(root.table("env"), secrets)
+    env, variables = read_environment(root.table("env"), secrets)
     return Project(
         app=_app(root.table("app")),
         closure=_closure(root.table("closure")),
-        enclave=_enclave(root.table("enclave")),
+        enclave=read_enclave(root.table("enclave")),
         env=env,
+        variables=variables,
         mounts=_mounts(root.table("mounts"), secrets),
         secrets=secrets,
         broker=broker,
@@ -126,6 +120,14 @@ def _load(data: bytes, where: str) -> Mapping[str, Any]:
             "encoding of the file", expected="UTF-8", got=f"byte {data[error.start]:#04x}", where=where
         ) from error
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        twice = _TWICE.search(str(error))
+        if twice is not None:
+            raise ProjectError(
+                "key or table that is there twice",
+                expected="each once",
+                where=f"{where}, line {twice[1]}",
+                hint="join the two, or remove one",
+            ) from error
         raise ProjectError("not a TOML document", got=str(error), where=where) from error
 
 
@@ -247,80 +249,6 @@ def _preflight(table: Table) -> Preflight:
     return Preflight(accept=table.texts("accept", ()))
 
 
-def _enclave(table: Table) -> Enclave:
-    table.refuse_unknown(_names(Enclave))
-    default = Enclave()
-    size = table.size("size", default.size)
-    if size & (size - 1) or not _SMALLEST_ENCLAVE <= size <= _LARGEST_ENCLAVE:
-        raise table.error(
-            "size",
-            "size",
-            expected='a power of two from "64M" to "1T"',
-            got=quote(str(table.values["size"])),
-            hint=f'write size = "{_next_size(size)}"',
-        )
-    stack = table.size("stack", default.stack)
-    if stack % _PAGE or stack > size:
-        raise table.error(
-            "stack",
-            "stack",
-            expected="a multiple of 4K, not above size",
-            got=quote(str(table.values.get("stack", "2M"))),
-        )
-    return Enclave(
-        size=size,
-        threads=table.number("threads", default.threads, lowest=_FEWEST_THREADS, highest=_MOST_THREADS),
-        stack=stack,
-        isvprodid=table.number("isvprodid", default.isvprodid, lowest=0, highest=0xFFFF),
-        isvsvn=table.number("isvsvn", default.isvsvn, lowest=0, highest=0xFFFF),
-        debug=table.boolean("debug", default=default.debug),
-        edmm=table.boolean("edmm", default=default.edmm),
-    )
-
-
-def _next_size(size: int) -> str:
-    """The smallest size of an enclave that is allowed and holds ``size`` bytes; the largest, if none does."""
-    mebibytes = min(max(1 << (size - 1).bit_length(), _SMALLEST_ENCLAVE), _LARGEST_ENCLAVE) >> 20
-    return f"{mebibytes}M" if mebibytes < 1024 else f"{mebibytes >> 10}G"
-
-
-def _environment(table: Table, secrets: tuple[Secret, ...]) -> tuple[tuple[str, str], ...]:
-    def read(name: str) -> tuple[str, str]:
-        table.matching(
-            name, name, VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
-        )
-        value = table.values[name]
-        if not isinstance(value, str):
-            raise table.error(
-                name, f"type of {name}", expected="a text", got=type_name(value), hint=f'write {name} = "…"'
-            )
-        if _UNWRITABLE.search(value):
-            raise table.error(
-                name,
-                name,
-                expected="a text without control characters but tabs and line breaks, and without '''",
-                got=quote(value),
-                hint="Gramine's manifest cannot hold it: encode it, and decode it in the application",
-            )
-        _refuse_own_variable(table, name, name)
-        if any(secret.destination == f"env:{name}" for secret in secrets):
-            raise table.error(name, name, expected="one of [env] and [secrets]", got="both")
-        return name, value
-
-    return table.each(read)
-
-
-def _refuse_own_variable(table: Table, key: str, name: str) -> None:
-    if name in OWN_VARIABLES:
-        raise table.error(
-            key,
-            "name of a variable",
-            expected="one that is left to the application",
-            got=quote(name),
-            hint="Casemate sets it from what it has put into the image",
-        )
-
-
 def _secrets(table: Table) -> tuple[Secret, ...]:
     def read(destination: str) -> Secret:
         resource = table.values[destination]
@@ -343,10 +271,7 @@ def _secrets(table: Table) -> tuple[Secret, ...]:
 def _destination(table: Table, text: str) -> Destination:
     if text.startswith("env:"):
         name = text.removeprefix("env:")
-        table.matching(
-            text, name, VARIABLE, subject="name of a variable", expected="letters, digits and underscores"
-        )
-        _refuse_own_variable(table, text, name)
+        check_variable(table, text, name)
         return Destination.VARIABLE
     if text.startswith(_ENCLAVE_KEYS):
         name = text.removeprefix(_ENCLAVE_KEYS)
@@ -405,7 +330,7 @@ def _mounts(table: Table, secrets: tuple[Secret, ...]) -> tuple[Mount, ...]:
 
 
 def _encrypted(table: Table, path: str, secrets: tuple[Secret, ...]) -> EncryptedMount:
-    table.refuse_unknown(("encrypted", "host"))
+    table.refuse_unknown(("encrypted", "host", "recovery"))
     key = table.required_text("encrypted", 'name the key: { encrypted = "KEY", host = "/folder" }')
     delivered = {
         secret.destination.removeprefix(_ENCLAVE_KEYS)
@@ -424,7 +349,7 @@ def _encrypted(table: Table, path: str, secrets: tuple[Secret, ...]) -> Encrypte
     if not is_plain(host):
         expected = "an absolute path in its shortest form"
         raise table.error("host", "folder of the host", expected=expected, got=quote(host))
-    return EncryptedMount(path=path, key=key, host=host)
+    return EncryptedMount(path=path, key=key, host=host, recovery=table.boolean("recovery", default=False))
 
 
 def _broker(root: Table) -> Broker | None:

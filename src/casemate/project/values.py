@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from casemate_attester.variables import Variable
+
 #: Name of the file in the folder of the application.
 PROJECT_FILE: Final = "casemate.toml"
 
@@ -103,6 +105,15 @@ class Enclave:
         isvsvn: Security version that the signature carries, 16 bits.
         debug: Whether the enclave can be debugged, and hence read, from outside. ``sign`` refuses it.
         edmm: Whether memory is added while running (SGX2) rather than when loading.
+        preheat: Whether all memory is touched at start, so that no page faults come later; not with ``edmm``.
+        exinfo: Whether the processor tells the enclave the address of a page fault, for applications that
+            handle SIGSEGV. With ``edmm`` it always does.
+        subprocesses: Whether the application may start others; each is an enclave of the same size.
+        files: Most files and connections that are open at once, plus one; Gramine before 1.8 has 900.
+        brk: Bytes that the heap of the C library may grow by before it takes memory otherwise; ``None``
+            leaves Gramine's default of 256 KiB.
+        cpu: Features of the processor and what is asked of them: pairs of ``avx``, ``avx512`` or ``amx`` and
+            ``unspecified``, ``disabled`` or ``required``, sorted by name.
     """
 
     size: int = 512 * MEBIBYTE
@@ -112,6 +123,12 @@ class Enclave:
     isvsvn: int = 1
     debug: bool = False
     edmm: bool = False
+    preheat: bool = False
+    exinfo: bool = False
+    subprocesses: bool = False
+    files: int = 4096
+    brk: int | None = None
+    cpu: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +146,14 @@ class EncryptedMount:
         path: Where the application sees it.
         key: Name below ``/dev/attestation/keys`` of the key.
         host: Folder of the host (of the container) that holds the encrypted files.
+        recovery: Whether a file that was being written when the host failed can be put back to its last
+            state (Gramine 1.9); each flush writes it twice.
     """
 
     path: str
     key: str
     host: str
+    recovery: bool = False
 
 
 Mount = TmpfsMount | EncryptedMount
@@ -197,6 +217,7 @@ class Project:
 
     Attributes:
         env: Environment of the application, as pairs sorted by name. Measured, hence public.
+        variables: What the host may choose of the environment, by measured rules; sorted by name.
         mounts: Writable folders, sorted by path.
         secrets: Sorted by destination.
         broker: ``None`` for a workload that attests to nobody; then there are no secrets.
@@ -206,6 +227,7 @@ class Project:
     closure: Closure = field(default_factory=Closure)
     enclave: Enclave = field(default_factory=Enclave)
     env: tuple[tuple[str, str], ...] = ()
+    variables: tuple[Variable, ...] = ()
     mounts: tuple[Mount, ...] = ()
     secrets: tuple[Secret, ...] = ()
     broker: Broker | None = None

@@ -31,6 +31,7 @@ from casemate.builder.signing import make_sigstruct
 from casemate.builder.signing_policy import SigningPolicy
 from casemate.cli.main import run
 from casemate.errors import RefusedError, ToolchainError
+from casemate.formats.gramine_versions import VERSIONS
 from casemate.formats.manifest import dump_manifest
 from casemate.formats.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor, ImageConfig, ImageManifest
 from casemate.formats.reference_values import read_statement
@@ -258,7 +259,6 @@ def test_a_trusted_file_that_the_list_keeps_quiet_about_is_refused(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "place"),
     [
-        (lambda it: it["loader"]["env"].update(LD_PRELOAD={"passthrough": True}), "loader.env.LD_PRELOAD"),
         (lambda it: it["loader"]["env"].update(LD_PRELOAD="/app/x.so"), "loader.env.LD_PRELOAD"),
         (lambda it: it["loader"]["env"].update(LD_LIBRARY_PATH="/tmp"), "loader.env.LD_LIBRARY_PATH"),
         (lambda it: it["loader"]["env"].update({"A B": "x"}), "loader.env.A B"),
@@ -278,7 +278,13 @@ def test_a_trusted_file_that_the_list_keeps_quiet_about_is_refused(tmp_path: Pat
             ),
             "fs.mounts",
         ),
-        (lambda it: it["sys"].update(disallow_subprocesses=False), "sys.disallow_subprocesses"),
+        (lambda it: it["sys"].update(disallow_subprocesses=0), "sys.disallow_subprocesses"),
+        (lambda it: it["sys"].update(enable_sigterm_injection=False), "sys.enable_sigterm_injection"),
+        (lambda it: it["sys"].update(brk={"max_size": "0K"}), "sys.brk.max_size"),
+        (lambda it: it["sys"].update(fds={"limit": True}), "sys.fds.limit"),
+        (lambda it: it["sgx"].update(preheat_enclave=False), "sgx.preheat_enclave"),
+        (lambda it: it["sgx"].update(edmm_enable=True), "sgx.use_exinfo"),
+        (lambda it: it["sgx"].update(cpu_features={"pkru": "required"}), "sgx.cpu_features"),
         (lambda it: it["sgx"].update(seal_key={"flags_mask": "00" * 8}), "sgx.seal_key"),
         (lambda it: it["sgx"].update(remote_attestation="none"), "sgx.remote_attestation"),
         (lambda it: it.update({"\x85": 1}), "\N{REPLACEMENT CHARACTER}"),
@@ -300,10 +306,23 @@ def test_a_manifest_that_no_build_writes_is_refused(
     )
 
 
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "LEVEL"])
+def test_a_variable_that_passes_without_a_rule_is_refused(tmp_path: Path, name: str) -> None:
+    manifest = manifest_of(simulated=True)
+    manifest["loader"]["env"][name] = {"passthrough": True}
+    refused = refusal_of(bundle_at(tmp_path / "bundle", simulated=True, manifest=manifest))
+    assert name in f"{refused.got}"
+    assert "variables of the host's without a rule" in f"{refused} {refused.hint}"
+
+
 EVERYTHING = """
 threads = 32
 stack = "4M"
+brk = "1M"
+files = 900
 edmm = true
+subprocesses = true
+cpu = { avx = "required", avx512 = "required", amx = "disabled" }
 debug = true
 isvprodid = 7
 isvsvn = 9
@@ -311,10 +330,13 @@ isvsvn = 9
 HOME = "/var"
 TZ = "UTC"
 TEXT = "a\\nb"
+LEVEL = { pass = true, one_of = ["info", "debug"], default = "info" }
+OMP_NUM_THREADS = { pass = true, pattern = "[1-8]", max_length = 1 }
 [mounts]
 "/var/cache" = "tmpfs"
 "/var/notes" = { encrypted = "disk", host = "/srv/notes" }
 "/var/other" = { encrypted = "_sgx_mrsigner", host = "/srv/other" }
+"/var/safe" = { encrypted = "disk", host = "/srv/safe", recovery = true }
 [secrets]
 "/run/secrets/a" = "kbs:///default/notes/a"
 "/dev/attestation/keys/disk" = "kbs:///default/notes/d"
@@ -328,6 +350,20 @@ ca = "ca.pem"
 def test_whatever_casemate_toml_can_say_is_signed(tmp_path: Path, *, simulated: bool) -> None:
     bundle = bundle_at(tmp_path / "bundle", simulated=simulated, settings=EVERYTHING)
     assert sign(bundle, allow_debug=True).isvsvn == 9
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_bundles_for_every_version_of_gramine_are_signed(tmp_path: Path, version: str) -> None:
+    bundle = small_bundle(
+        tmp_path / "bundle", Small(version=version, settings="exinfo = true\npreheat = true\n")
+    )
+    assert sign(bundle).gramine_version == version
+
+
+def test_a_bundle_in_the_form_of_another_version_is_refused(tmp_path: Path) -> None:
+    new, old = (small_manifest(Small(version=version)) for version in ("1.8", "1.7"))
+    bundle = small_bundle(tmp_path / "bundle", Small(version="1.7", manifest=old | {"sys": new["sys"]}))
+    assert refusal_of(bundle).got == "sys.fds"
 
 
 def test_reference_values_for_another_workload_are_refused(tmp_path: Path) -> None:

@@ -300,7 +300,11 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             document("measurement.json", lambda it: it["gramine"].update(version="0.1")),
-            {"measurement.json: MRENCLAVE", "reference-values.json: Gramine"},
+            {
+                "app.manifest.sgx: settings that no build writes",
+                "measurement.json: MRENCLAVE",
+                "reference-values.json: Gramine",
+            },
             id="version of Gramine that is not known",
         ),
         pytest.param(

@@ -10,10 +10,12 @@ import pytest
 from tests.support.image_files import image_file
 from tests.support.projects import project
 
+from casemate.builder.environment import environment
 from casemate.builder.hardening import insecure_settings
-from casemate.builder.manifest import LibOs, format_size, make_manifest
+from casemate.builder.manifest import LibOs, format_size, make_manifest, passed_variables
 from casemate.builder.tcb import TrustedContent
 from casemate.errors import ProjectError
+from casemate.formats.gramine_versions import gramine_version
 from casemate.formats.manifest import dump_manifest, load_manifest, missing_for_measurement, with_defaults
 from casemate.project import Project
 
@@ -71,17 +73,118 @@ def test_the_enclave_is_as_casemate_toml_says() -> None:
     assert expected.items() <= manifest["sgx"].items()
 
 
-def test_nothing_of_the_host_s_environment_passes_through() -> None:
-    environment = _manifest(project('[env]\nHOME = "/var"\nMODE = "fast"\n'))["loader"]["env"]
+def test_settings_that_are_not_asked_for_are_gramine_s_own() -> None:
+    manifest = _manifest(project())
 
-    assert all(isinstance(value, str) for value in environment.values())
-    assert environment["HOME"] == "/var"
-    assert environment["MODE"] == "fast"
-    assert environment["LD_LIBRARY_PATH"] == "/lib/glibc:/lib/native"
-    assert environment["TZ"] == "UTC"
-    assert environment["OMP_NUM_THREADS"] == environment["MALLOC_ARENA_MAX"] == "1"
-    assert environment["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
-    assert list(environment) == sorted(environment)
+    assert manifest["sys"] == {
+        "stack": {"size": "2M"},
+        "fds": {"limit": 4096},
+        "enable_sigterm_injection": True,
+        "disallow_subprocesses": True,
+        "enable_extra_runtime_domain_names_conf": True,
+    }
+    assert not {"preheat_enclave", "cpu_features", "seal_key", "allowed_files"} & manifest["sgx"].keys()
+    assert manifest["sgx"]["use_exinfo"] is False
+    assert manifest["libos"].keys() == {"entrypoint"}
+
+
+def test_other_settings_are_as_casemate_toml_says() -> None:
+    text = (
+        '[enclave]\nfiles = 65536\nbrk = "4M"\nsubprocesses = true\npreheat = true\nexinfo = true\n'
+        'cpu = { avx512 = "required", amx = "disabled" }\n'
+    )
+
+    manifest = _manifest(project(text))
+
+    assert manifest["sys"]["fds"] == {"limit": 65536}
+    assert manifest["sys"]["brk"] == {"max_size": "4M"}
+    assert manifest["sys"]["disallow_subprocesses"] is False
+    expected = {
+        "preheat_enclave": True,
+        "use_exinfo": True,
+        "cpu_features": {"amx": "disabled", "avx512": "required"},
+    }
+    assert expected.items() <= manifest["sgx"].items()
+
+
+def test_memory_on_demand_needs_the_address_of_page_faults() -> None:
+    assert _manifest(project("[enclave]\nedmm = true\n"))["sgx"]["use_exinfo"] is True
+
+
+def test_the_application_is_not_root() -> None:
+    loader = _manifest(project())["loader"]
+
+    assert (loader["uid"], loader["gid"]) == (1000, 1000)
+
+
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_older_versions_name_the_libos_by_a_uri_and_trust_it(version: str) -> None:
+    libos = LibOs.of(b"libos")
+    files = [TrustedContent.of(image_file("/etc/hosts", b"x"))]
+    manifest = make_manifest(project(), files, python="3.11", libos=libos, gramine=gramine_version(version))
+
+    assert manifest["loader"]["entrypoint"] == "file:/gramine/libsysdb.so"
+    assert manifest["sgx"]["trusted_files"][0] == {"uri": libos.uri, "sha256": libos.sha256}
+    assert "fds" not in manifest["sys"]
+    assert missing_for_measurement(manifest, gramine_version(version)) == ()
+
+
+def test_recovery_of_encrypted_files_came_with_1_9() -> None:
+    mounts = '[mounts]\n"/var/data" = { encrypted = "_sgx_mrsigner", host = "/srv", recovery = true }\n'
+
+    assert _manifest(project(mounts))["fs"]["mounts"][1]["enable_recovery"] is True
+    with pytest.raises(ProjectError) as refused:
+        make_manifest(
+            project(mounts), (), python="3.11", libos=LibOs.absent(), gramine=gramine_version("1.8")
+        )
+    assert str(refused.value) == (
+        "recovery of encrypted files: expected Gramine 1.9, got Gramine 1.8 ([mounts] /var/data)"
+    )
+    assert refused.value.hint == "leave recovery out, or build for a newer Gramine"
+
+
+def test_what_the_host_may_choose_passes_and_nothing_else_does() -> None:
+    text = (
+        '[env]\nLEVEL = { pass = true, one_of = ["a"] }\nOMP_NUM_THREADS = { pass = true, max_length = 2 }\n'
+    )
+
+    manifest = _manifest(project(text))
+
+    assert passed_variables(manifest) == ("LEVEL", "OMP_NUM_THREADS")
+    assert manifest["loader"]["env"]["OMP_NUM_THREADS"] == {"passthrough": True}
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "folder"),
+    [
+        ("matplotlib", "MPLCONFIGDIR", "matplotlib"),
+        ("numba", "NUMBA_CACHE_DIR", "numba"),
+        ("huggingface_hub", "HF_HOME", "huggingface"),
+    ],
+)
+def test_packages_that_write_find_a_folder(package: str, name: str, folder: str) -> None:
+    path = f"/opt/python/lib/python3.11/site-packages/{package}/__init__.pyc"
+
+    assert environment(project(), [path])[name] == f"/tmp/.cache/{folder}"
+    assert name not in environment(project(), ["/app/matplotlib/__init__.pyc"])
+
+
+def test_nothing_of_the_host_s_environment_passes_through() -> None:
+    variables = _manifest(project('[env]\nHOME = "/var"\nMODE = "fast"\n'))["loader"]["env"]
+
+    assert all(isinstance(value, str) for value in variables.values())
+    assert variables["HOME"] == "/var"
+    assert variables["MODE"] == "fast"
+    assert variables["LD_LIBRARY_PATH"] == "/lib/glibc:/lib/native"
+    assert variables["TZ"] == "UTC"
+    assert (
+        variables["POLARS_MAX_THREADS"]
+        == variables["OMP_NUM_THREADS"]
+        == variables["MALLOC_ARENA_MAX"]
+        == "1"
+    )
+    assert variables["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
+    assert list(variables) == sorted(variables)
 
 
 def test_writable_folders_are_memory_or_encrypted() -> None:

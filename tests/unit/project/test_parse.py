@@ -23,8 +23,7 @@ from casemate.project import (
 
 APP = '[app]\nname = "notes"\nserve = "notes:app"\n'
 MEASURED_HINT = (
-    "the measured folders are /opt/python, /app, /lib, /etc, /usr, /dev, /proc, /sys, "
-    "/gramine, /casemate"
+    "the measured folders are /opt/python, /app, /lib, /etc, /usr, /dev, /proc, /sys, /gramine, /casemate"
 )
 BROKER = '[broker]\nurl = "https://broker.internal:8080"\nca = "ca.pem"\n'
 

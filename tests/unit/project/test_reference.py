@@ -52,11 +52,13 @@ def written(field: Any) -> str:
         case Enum(value=value) | str(value):
             return f'`"{value}"`'
         case value:
-            return f"`{value or []}`"
+            return f"`{value or ({} if field.name == 'cpu' else [])}`"
 
 
 def test_the_example_is_one() -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    example, environment = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    chosen = parse_project(f"{example.partition('[closure]')[0]}{environment}".encode(), "casemate.toml")
+    assert [variable.name for variable in chosen.variables] == ["LOG_LEVEL", "REGION", "SHOP_NAME"]
     project = parse_project(example.encode(), "casemate.toml")
     assert len(project.secrets) == 3
     assert project.mounts

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.small_bundle import Small, small_bundle
+from tests.support.small_bundle import Small, small_manifest
 
 from casemate.builder.lint import BY_ID, Finding, Severity, lint_manifest
 from casemate.builder.lint.dockerfile_catalogue import DOCKERFILE_RULES
 from casemate.builder.lint.manifest_catalogue import MANIFEST_RULES
 from casemate.errors import FormatError, UsageError
+from casemate.formats.gramine_versions import VERSIONS
+from casemate.formats.manifest import dump_manifest
 
 #: A manifest in which no rule finds anything.
 GOOD = """\
@@ -709,10 +711,29 @@ def test_values_with_the_shape_of_a_secret_are_never_shown(value: str) -> None:
     assert value not in f"{finding}"
 
 
-def test_manifests_that_a_build_writes_have_one_note_and_no_more(tmp_path: Path) -> None:
-    bundle = small_bundle(tmp_path / "bundle", Small(settings='[env]\nTZ = "UTC"\n'))
-    findings = lint_manifest(bundle.manifest_path.read_bytes(), bundle.manifest_path.name)
-    assert [(one.rule, one.severity) for one in findings] == [("root-identity", Severity.NOTE)]
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_that_a_build_writes_have_no_findings(version: str) -> None:
+    for settings in ("", "edmm = true\nsubprocesses = true\n", 'cpu = { avx512 = "required" }\nbrk = "1M"\n'):
+        data = dump_manifest(small_manifest(Small(settings=settings, version=version)))
+        assert not lint_manifest(data, "app.manifest.sgx", version=version)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_that_a_build_writes_have_the_findings_of_what_was_asked_for(version: str) -> None:
+    asked = """
+debug = true
+[env]
+LEVEL = { pass = true, one_of = ["info"] }
+[mounts]
+"/var/a" = { encrypted = "_sgx_mrenclave", host = "/srv/a" }
+"/var/b" = { encrypted = "_sgx_mrsigner", host = "/srv/b" }
+"""
+    data = dump_manifest(small_manifest(Small(settings=asked, version=version)))
+    findings = lint_manifest(data, "app.manifest.sgx", version=version)
+    assert sorted(one.rule for one in findings) == [
+        *("debug-enclave", "encrypted-rollback", "encrypted-rollback"),
+        *("passthrough", "sealed-to-mrenclave", "sealed-to-mrsigner"),
+    ]
 
 
 @pytest.mark.parametrize(
