@@ -118,6 +118,16 @@ class Rehearsal:
         """The report, once the application has ended."""
         return self._report
 
+    @property
+    def process(self) -> int:
+        """Number of the application's process on this machine, once it has been started."""
+        return self._sandbox.pid
+
+    @property
+    def plan(self) -> Plan:
+        """What the manifest asks for, once it has been started."""
+        return self._plan
+
     def start(self) -> None:
         """Prepare everything and execute the application; returns as soon as it runs.
 
