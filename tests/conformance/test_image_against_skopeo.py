@@ -34,6 +34,7 @@ def image(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, str]:
             mrenclave="ab" * 32,
             simulated=False,
             epoch=0,
+            sources={},
         ),
     )
     if request.param == "signed":

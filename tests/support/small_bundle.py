@@ -109,6 +109,7 @@ def small_bundle(path: Path, small: Small | None = None) -> Bundle:
                 mrenclave=measure(manifest, platform, small.version).hex(),
                 simulated=small.simulated,
                 epoch=0,
+                sources=small.sources,
             ),
         )
         record = _record(small, manifest, platform, image.digest)

@@ -1,8 +1,9 @@
 """The image of a bundle: an OCI layout that is written, read, extended by a signature, and unpacked.
 
-Three layers, those that change least at the bottom: the interpreter with libraries and system files (and
-Gramine); the installed distributions; the application with its configuration and the measured manifest.
-Signing adds a fourth with the SIGSTRUCT.
+Four layers, those that most images share and that change least at the bottom: the interpreter with the
+libraries that it needs itself, and Gramine, which all applications of a machine have in common; what the
+application needs of the standard library, other libraries, system files; the installed distributions; the
+application with its configuration and the measured manifest. Signing adds a fifth with the SIGSTRUCT.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
-from typing import Final
+from typing import Any, Final
 
+from casemate.builder.contents import Rule
 from casemate.builder.layers import LayerEntry, LayerFile, layer_chunks, layer_entries
 from casemate.builder.layout import (
     APPLICATION_ROOT,
@@ -38,14 +40,18 @@ from casemate.formats.oci import (
     ImageIndex,
     ImageManifest,
 )
+from casemate_attester.strict_json import canonical_json
 
 #: Nobody in particular, and not root: what the container runtime sees. Inside the enclave the user is 0.
 USER: Final = "10001:10001"
 LABEL_SIMULATED: Final = "io.casemate.simulated"
 LABEL_MRENCLAVE: Final = "io.casemate.mrenclave"
+#: Digest of what the reference values say of the sources: two images with the same are of the same sources.
+LABEL_SOURCES: Final = "io.casemate.sources"
 #: What the layers hold, in order, for the history of the image.
-_SYSTEM, _DEPENDENCIES, _APPLICATION = (
-    "casemate: interpreter, libraries, system files",
+_INTERPRETER, _SYSTEM, _DEPENDENCIES, _APPLICATION = (
+    "casemate: interpreter, Gramine",
+    "casemate: standard library, libraries, system files",
     "casemate: installed distributions",
     "casemate: application, configuration, manifest",
 )
@@ -70,6 +76,7 @@ class ImageContents:
         mrenclave: Hexadecimal.
         simulated: Whether the measurement stands for a software platform.
         epoch: Seconds since 1970 that every entry carries.
+        sources: Digests of what it was made from.
     """
 
     name: str
@@ -80,6 +87,7 @@ class ImageContents:
     mrenclave: str
     simulated: bool
     epoch: int
+    sources: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +228,13 @@ def write_image(path: Path, contents: ImageContents) -> ImageLayout:
     config = ImageConfig(
         created=_time(contents.epoch),
         entrypoint=_entrypoint(contents),
-        labels=image_labels(name=contents.name, mrenclave=contents.mrenclave, simulated=contents.simulated),
+        labels=image_labels(
+            name=contents.name,
+            mrenclave=contents.mrenclave,
+            simulated=contents.simulated,
+            created=_time(contents.epoch),
+            sources=contents.sources,
+        ),
         user=USER,
         port=contents.port,
         layers=tuple(layer.digest for layer in written),
@@ -232,11 +246,23 @@ def write_image(path: Path, contents: ImageContents) -> ImageLayout:
     return layout
 
 
-def image_labels(*, name: str, mrenclave: str, simulated: bool) -> tuple[tuple[str, str], ...]:
-    """The labels of an image, sorted."""
+def image_labels(
+    *, name: str, mrenclave: str, simulated: bool, created: str, sources: Mapping[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    """The labels of an image, sorted.
+
+    Args:
+        name: Name of the workload.
+        mrenclave: Hexadecimal. MRSIGNER is not known when labels are written; the SIGSTRUCT holds it.
+        simulated: Whether the measurement stands for a software platform.
+        created: RFC 3339.
+        sources: What the image was made from, as the reference values say it.
+    """
     labels = {
         LABEL_SIMULATED: str(simulated).lower(),
         LABEL_MRENCLAVE: mrenclave,
+        LABEL_SOURCES: f"sha256:{hashlib.sha256(canonical_json(sources)).hexdigest()}",
+        "org.opencontainers.image.created": created,
         "org.opencontainers.image.title": name,
     }
     return tuple(sorted(labels.items()))
@@ -251,7 +277,9 @@ def _time(epoch: int) -> str:
 
 
 def _layers(contents: ImageContents) -> tuple[tuple[str, list[LayerFile]], ...]:
-    system = list(contents.outside)
+    interpreter = list(contents.outside)
+    own = _of_interpreter(contents.trusted)
+    system: list[LayerFile] = []
     dependencies: list[LayerFile] = []
     application: list[LayerFile] = []
     for entry in contents.trusted:
@@ -260,6 +288,8 @@ def _layers(contents: ImageContents) -> tuple[tuple[str, list[LayerFile]], ...]:
             layer = application
         elif path.is_relative_to(PYTHON_HOME) and "site-packages" in path.parts:
             layer = dependencies
+        elif entry.file.path in own:
+            layer = interpreter
         else:
             layer = system
         layer.append(
@@ -271,7 +301,20 @@ def _layers(contents: ImageContents) -> tuple[tuple[str, list[LayerFile]], ...]:
             )
         )
     application.append(LayerFile(path=f"{MANIFEST_PREFIX}.manifest.sgx", content=contents.manifest))
-    return (_SYSTEM, system), (_DEPENDENCIES, dependencies), (_APPLICATION, application)
+    layers = (interpreter, system, dependencies, application)
+    return tuple(zip((_INTERPRETER, _SYSTEM, _DEPENDENCIES, _APPLICATION), layers, strict=True))
+
+
+def _of_interpreter(trusted: Iterable[TrustedContent]) -> set[str]:
+    """Paths of the interpreter and of the libraries that it needs itself, whatever the application is."""
+    programs = PurePosixPath(PYTHON_HOME, "bin")
+    found = {entry.file.path for entry in trusted if programs in PurePosixPath(entry.file.path).parents}
+    needed = [entry.file for entry in trusted if entry.file.reason.rule is Rule.NEEDED_LIBRARY]
+    before = 0
+    while len(found) != before:
+        before = len(found)
+        found |= {file.path for file in needed if file.reason.of in found}
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ def _fill(bundle: Bundle) -> None:
             mrenclave="01" * 32,
             simulated=True,
             epoch=0,
+            sources={},
         ),
     )
     record = replace(_RECORD, image_digest=layout.digest)

@@ -131,8 +131,11 @@ def change_record(bundle: Bundle, change: Callable[[dict[str, Any]], None]) -> N
         pytest.param(
             {"mrenclave": "00" * 32},
             "labels: expected io.casemate.mrenclave={zeros}, io.casemate.simulated=false, "
+            "io.casemate.sources={sources}, org.opencontainers.image.created=1970-01-01T00:00:00Z, "
             "org.opencontainers.image.title=notes, got io.casemate.mrenclave={mrenclave}, "
-            "io.casemate.simulated=false, org.opencontainers.image.title=notes ({image})",
+            "io.casemate.simulated=false, "
+            "io.casemate.sources={sources}, org.opencontainers.image.created=1970-01-01T00:00:00Z, "
+            "org.opencontainers.image.title=notes ({image})",
             "MRENCLAVE (measurement.json), mrenclave (reference-values.json)",
             id="MRENCLAVE",
         ),
@@ -182,6 +185,7 @@ def test_a_bundle_whose_documents_do_not_agree_with_it_is_refused(
         "attributes": f"{record.attributes.to_bytes().hex()} {record.attributes_mask.to_bytes().hex()}",
         "image": bundle.image.path,
         "measurement": bundle.measurement_path,
+        "sources": dict(bundle.image.documents().config.labels)["io.casemate.sources"],
     }
     change_record(bundle, lambda document: document.update(change))
 

@@ -474,7 +474,9 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             {"image: name"},
             id="name in the index of the image",
         ),
-        pytest.param(config(created="2001-01-01T00:00:00Z"), IMAGE, id="time of the image"),
+        pytest.param(
+            config(created="2001-01-01T00:00:00Z"), IMAGE | {"image: labels"}, id="time of the image"
+        ),
         pytest.param(config(history=("a", "b", "c", "d")), IMAGE, id="history of the image"),
         pytest.param(config(user="0:0"), IMAGE | {"image: user"}, id="user of the image"),
         pytest.param(config(port=80), IMAGE | {"image: port"}, id="port of the image"),
@@ -525,7 +527,7 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
         ),
         pytest.param(
             statement(lambda it: it["predicate"]["sources"].update(python="2.7")),
-            {DERIVED, SBOM},
+            {DERIVED, SBOM, "image: labels"},
             id="sources in the reference values",
         ),
         pytest.param(
@@ -616,7 +618,7 @@ def test_every_file_of_a_bundle_that_is_damaged_is_refused_and_named(
         "image/index.json",
         "image/oci-layout",
     } == _DOCUMENTS
-    assert len(names) == len(_DOCUMENTS) + 6  # manifest, configuration and four layers of the image
+    assert len(names) == len(_DOCUMENTS) + 7  # manifest, configuration and five layers of the image
     for name in names:
         bundle = Bundle(Path(shutil.copytree(originals[False], tmp_path / "bundle")))
         DAMAGES[damage](bundle.path / name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.image_files import append_signature, image_file
 
+from casemate.builder.contents import Rule
 from casemate.builder.image import ImageContents, ImageLayout, unpack_image, write_image
 from casemate.builder.layers import LayerFile
 from casemate.builder.tcb import TrustedContent
@@ -23,6 +26,7 @@ _FILES = {
     "/etc/casemate/workload.json": b"{}",
     "/etc/hosts": b"hosts",
 }
+_SOURCES_DIGEST = hashlib.sha256(b'{"python":"3.11.9"}').hexdigest()
 
 
 def _contents(*, simulated: bool = True, epoch: int = 0) -> ImageContents:
@@ -36,6 +40,7 @@ def _contents(*, simulated: bool = True, epoch: int = 0) -> ImageContents:
         mrenclave="ab" * 32,
         simulated=simulated,
         epoch=epoch,
+        sources={"python": "3.11.9"},
     )
 
 
@@ -59,7 +64,8 @@ def test_the_layers_are_ordered_by_how_often_they_change(layout: ImageLayout, tm
             names.append([entry.name for entry in archive if entry.isreg()])
 
     assert names == [
-        ["enclave/etc/hosts", "enclave/opt/python/bin/python3.11"],
+        ["enclave/opt/python/bin/python3.11"],
+        ["enclave/etc/hosts"],
         ["enclave/opt/python/lib/python3.11/site-packages/flask/app.pyc"],
         ["casemate/app.manifest.sgx", "enclave/app/notes.pyc", "enclave/etc/casemate/workload.json"],
     ]
@@ -121,10 +127,10 @@ def test_signing_again_replaces_the_signature_and_leaves_no_blob_behind(layout: 
     append_signature(layout, layout.documents(), b"second")
 
     manifest = layout.manifest
-    assert len(manifest.layers) == 4
+    assert len(manifest.layers) == 5
     used = {one.hex for one in (layout.index.manifest, manifest.config, *manifest.layers)}
     assert {path.name for path in (layout.path / "blobs/sha256").iterdir()} == used
-    assert len(_config(layout).history) == 4
+    assert len(_config(layout).history) == 5
 
 
 def test_signing_twice_with_the_same_signature_changes_nothing(layout: ImageLayout) -> None:
@@ -226,3 +232,69 @@ def test_descriptors_name_their_blobs() -> None:
 
     assert descriptor.digest == f"sha256:{descriptor.hex}"
     assert descriptor.size == 0
+
+
+def _library(path: str, of: str) -> TrustedContent:
+    return TrustedContent.of(image_file(path, path.encode(), Rule.NEEDED_LIBRARY, of))
+
+
+def _layers_with(folder: Path, *more: TrustedContent, manifest: bytes = b"the manifest") -> tuple[str, ...]:
+    contents = _contents(simulated=False)
+    contents = replace(contents, trusted=(*contents.trusted, *more), manifest=manifest)
+    return tuple(layer.digest for layer in write_image(folder, contents).manifest.layers)
+
+
+def test_what_the_interpreter_needs_itself_is_below_what_an_application_needs(tmp_path: Path) -> None:
+    program = "/opt/python/bin/python3.11"
+    libraries = (
+        _library("/lib/native/libpython3.11.so.1.0", program),
+        _library("/lib/glibc/libm.so.6", "/lib/native/libpython3.11.so.1.0"),
+        _library("/lib/native/libssl.so.3", "/opt/python/lib/python3.11/lib-dynload/_ssl.so"),
+        _library("/lib/native/libcrypto.so.3", "/lib/native/libssl.so.3"),
+    )
+    trusted = (*_contents().trusted, *libraries)
+    layout = write_image(tmp_path / "image", replace(_contents(simulated=False), trusted=trusted))
+    names = []
+    for layer in layout.manifest.layers[:2]:
+        with tarfile.open(fileobj=io.BytesIO(layout.read(layer))) as archive:
+            names.append([entry.name for entry in archive if entry.isreg()])
+    assert names == [
+        [
+            "enclave/lib/glibc/libm.so.6",
+            "enclave/lib/native/libpython3.11.so.1.0",
+            "enclave/opt/python/bin/python3.11",
+            "gramine/loader",
+        ],
+        ["enclave/etc/hosts", "enclave/lib/native/libcrypto.so.3", "enclave/lib/native/libssl.so.3"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "changed"),
+    [
+        ("/app/more.pyc", {3}),
+        ("/etc/casemate/broker-ca.pem", {3}),
+        ("/opt/python/lib/python3.11/site-packages/more.pyc", {2, 3}),
+        ("/opt/python/lib/python3.11/json/decoder.pyc", {1, 3}),
+        ("/opt/python/bin/python3.12", {0, 3}),
+    ],
+    ids=["application", "configuration", "dependency", "standard library", "interpreter"],
+)
+def test_what_changes_changes_its_own_layer_and_that_of_the_manifest(
+    tmp_path: Path, path: str, changed: set[int]
+) -> None:
+    before = _layers_with(tmp_path / "before")
+    more = TrustedContent.of(image_file(path, b"more"))
+    after = _layers_with(tmp_path / "after", more, manifest=b"another manifest")
+    assert {at for at, (one, other) in enumerate(zip(before, after, strict=True)) if one != other} == changed
+
+
+def test_an_image_says_when_and_from_what_it_was_made(tmp_path: Path) -> None:
+    labels = dict(_config(write_image(tmp_path / "image", _contents(epoch=1_700_000_000))).labels)
+    assert labels == {
+        "io.casemate.mrenclave": "ab" * 32,
+        "io.casemate.simulated": "true",
+        "io.casemate.sources": f"sha256:{_SOURCES_DIGEST}",
+        "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
+        "org.opencontainers.image.title": "notes",
+    }

@@ -80,6 +80,7 @@ def make(image: Any, tmp_path: Path) -> Make:
                 mrenclave=mrenclave.hex(),
                 simulated=True,
                 epoch=0,
+                sources={},
             ),
         )
         bundle.manifest_path.write_bytes(manifest)
