@@ -15,7 +15,7 @@ Unpack = Callable[..., UnpackedImage]
 
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Unpack:
-    """Unpack an image of uncompressed layers; also makes a file beside the folder, which nothing may touch."""
+    """Unpack an image of uncompressed layers, beside a file that nothing may touch."""
     beside = tmp_path / "beside"
     beside.write_bytes(b"untouched")
 
