@@ -13,11 +13,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
 from casemate.builder.sizing import Usage
+from casemate.formats.manifest import dump_manifest, load_manifest
+from casemate.rehearsal.run import Stage
 
 #: Seconds between two looks at counters, and between two looks at every mapping, which take longer.
 _PACE: Final = 0.05
@@ -25,6 +27,22 @@ _SLOW_PACE: Final = 0.5
 _KIBIBYTE: Final = 1024
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)\s*(.*)")
 _STACK: Final = "[stack]"
+
+
+#: What the enclave has room for while it is looked at how much is needed.
+_ROOM: Final = {"enclave_size": "64G", "max_threads": 4096}
+_DESCRIPTORS: Final = 65536
+
+
+def with_room(stage: Stage) -> Stage:
+    """The stage with more memory, threads and descriptors than its manifest gives, so that no limit is met.
+
+    The stack of threads stays as it is: it shows in the address space, and an overflow shows by itself.
+    """
+    manifest = load_manifest(stage.manifest)
+    manifest["sgx"] = {**manifest["sgx"], **_ROOM}
+    manifest["sys"] = {**manifest.get("sys", {}), "fds": {"limit": _DESCRIPTORS}}
+    return replace(stage, manifest=dump_manifest(manifest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
