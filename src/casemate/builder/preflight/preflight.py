@@ -10,6 +10,7 @@ from typing import Final
 from casemate.builder.closure import ReachedModule
 from casemate.builder.contents import ImageFile
 from casemate.builder.environment import TEMPORARY_FOLDER
+from casemate.builder.lint.finding import Severity
 from casemate.builder.nearest import nearest
 from casemate.builder.preflight.code import OwnModule, check_code
 from casemate.builder.preflight.finding import Finding, PreflightError
@@ -24,6 +25,11 @@ from casemate.project import PROJECT_FILE, Destination, Project
 
 #: Whose rules hold when a bundle is built without Gramine.
 _DEFAULT_GRAMINE: Final = "1.9"
+_ALLOWED: Final = (
+    "each process is an enclave of its own, as large as this one, and starts as slowly; locks and queues "
+    "between them do not work"
+)
+_ALLOWED_MEND: Final = "count each of them into the memory of the node; threads need none of it"
 #: The rule about what ``[enclave] subprocesses`` allows.
 _SUBPROCESS: Final = "subprocess"
 
@@ -54,6 +60,8 @@ def check_application(subject: Subject, files: Iterable[ImageFile]) -> tuple[Fin
     accepted = _accepted(subject.project)
     listed = tuple(files)
     found = [*_code(subject, listed), *_settings(subject), *check_native(subject, listed)]
+    if subject.project.enclave.subprocesses:
+        found = [_where_processes_are_allowed(finding) for finding in found]
     return _sorted(found, accepted)
 
 
@@ -93,6 +101,14 @@ def _accepted(project: Project) -> frozenset[str]:
             )
     asked_for = [_SUBPROCESS] if project.enclave.subprocesses else []
     return frozenset([*project.preflight.accept, *asked_for])
+
+
+def _where_processes_are_allowed(finding: Finding) -> Finding:
+    """What only the refusal of processes would stop is slow and large then, and runs."""
+    forking = {rule.id for rule in all_rules() if rule.forks}
+    if finding.rule not in forking or finding.severity is not Severity.ERROR:
+        return finding
+    return replace(finding, severity=Severity.WARNING, happens=_ALLOWED, mend=_ALLOWED_MEND)
 
 
 def _sorted(findings: Iterable[Finding], accepted: frozenset[str]) -> tuple[Finding, ...]:

@@ -23,6 +23,7 @@ class Rule:
         happens: What happens in Gramine.
         mend: What to do.
         source: How that is known.
+        forks: Whether it fails because processes are refused, which ``[enclave] subprocesses`` can allow.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Rule:
     happens: str
     mend: str
     source: str
+    forks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
         happens=entry["happens"],
         mend=entry["mend"],
         source=entry["source"],
+        forks=entry.get("forks", False),
     )
 
 
@@ -105,8 +108,10 @@ def _argument(item: Mapping[str, Any]) -> Argument:
     )
 
 
-def _written(name: str, severity: Severity, happens: str, mend: str, source: str) -> Rule:
-    return Rule(id=name, severity=severity, happens=happens, mend=mend, source=source)
+def _written(
+    name: str, severity: Severity, happens: str, mend: str, source: str, *, forks: bool = False
+) -> Rule:
+    return Rule(id=name, severity=severity, happens=happens, mend=mend, source=source, forks=forks)
 
 
 GLIBC_VERSION: Final = _written(
@@ -145,6 +150,7 @@ WORKERS_OF_COMMAND: Final = _written(
     "the command asks for several processes or for a reloader, and sys.disallow_subprocesses refuses both",
     "one process: no --workers above 1, no --reload; celery with --pool=threads or --pool=solo",
     "measured: fork fails with EAGAIN",
+    forks=True,
 )
 READ_ONLY: Final = _written(
     "read-only-place",

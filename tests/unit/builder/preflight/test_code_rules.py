@@ -389,3 +389,14 @@ def test_a_mend_that_is_taken_away_is_a_warning_that_names_the_variable() -> Non
 
 def test_one_place_is_told_once() -> None:
     assert len(findings("import os\nos.link('a', 'b') or os.link('c', 'd')")) == 1
+
+
+def test_where_processes_are_allowed_they_are_a_warning_and_their_locks_stay_an_error() -> None:
+    code = "import subprocess, multiprocessing\nsubprocess.run(['ls'])\nmultiprocessing.Lock()"
+    found = findings(code, "[enclave]\nsubprocesses = true\n")
+
+    assert [(it.rule, it.severity.value) for it in found] == [
+        ("multiprocessing", "error"),
+        ("subprocess", "warning"),
+    ]
+    assert found[1].happens.startswith("each process is an enclave of its own, as large as this one")
