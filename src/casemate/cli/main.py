@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "sign": "Sign a bundle, or a manifest as gramine-sgx-sign does.",
     "diff": "Say which input moved MRENCLAVE from one bundle to another.",
     "rehearse": "Run a bundle here, as Gramine would, on a simulated platform.",
+    "size": "Rehearse a bundle, look at what it uses, and propose the size of its enclave.",
     "verify": "Appraise a quote, a running service's RA-TLS certificate, or a bundle.",
     "push": "Send the image of a bundle to a registry.",
     "render": "Write Kubernetes objects for a bundle, or a Dockerfile that makes one.",
