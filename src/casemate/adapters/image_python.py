@@ -7,6 +7,7 @@ the release and on the distribution's patches, and the magic number does not tel
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ _CLEAN: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED":
 #: Variables of the image that decide where modules are found.
 _PATH_VARIABLES: Final = ("PATH", "HOME", "PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "LD_LIBRARY_PATH")
 _MOST_PATHS: Final = 1000
+_GLIBC: Final = re.compile(r"glibc ([0-9]{1,3})\.([0-9]{1,3})(\..*)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,8 @@ class ImagePython:
         self._program = program
         _require_glibc(root, program)
 
-    def describe(self) -> Interpreter:
-        """What it is; its files are those of this machine below the root.
+    def describe(self) -> tuple[Interpreter, tuple[int, int]]:
+        """What it is, and the version of its C library; its files are those of this machine below the root.
 
         Raises:
             ToolchainError: It does not start, or it is not a CPython 3.11 or newer with glibc.
@@ -70,7 +72,12 @@ class ImagePython:
         base = facts.get("base_executable" if facts.get("virtual") else "running")
         if not isinstance(base, str):
             raise self._strange("another answer")
-        return interpreter_of(self._facts(base), where=self._where, file=self._root.file)
+        facts = self._facts(base)
+        interpreter = interpreter_of(facts, where=self._where, file=self._root.file)
+        glibc = _GLIBC.fullmatch(str(facts["libc"]))
+        if glibc is None:
+            raise self._strange("another answer")
+        return interpreter, (int(glibc[1]), int(glibc[2]))
 
     def search_path(self, env: Mapping[str, str]) -> SearchPath:
         """Where it looks for modules when it is started with the image's environment.

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.image_source import registry_options
 from casemate.errors import ProjectError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from casemate.adapters.gramine_installation import GramineInstallation
-    from casemate.builder.build import Application, Built, Machine, Platform
-    from casemate.builder.closure import Interpreter
-    from casemate.cli.build_keeping import Keeping
-    from casemate.formats.trace import Trace
+    from casemate.builder.build import Application, Built
+    from casemate.cli.build_image import ImageRequest
     from casemate.project import Project
-    from casemate.settings import Settings
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_ZONES = Path("/usr/share/zoneinfo")
-#: Where distributions keep the authorities that TLS clients accept: Debian and its like, Fedora and its like.
-_CA_BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pki/tls/certs/ca-bundle.crt"))
-_SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked requirements are taken"
 
 
 @click.command(name="build")
@@ -41,7 +33,8 @@ _SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked
     default="host",
     show_default=True,
     metavar="SOURCE",
-    help="What it is built from: host, this machine's interpreter and the locked requirements.",
+    help="What it is built from: host (this machine's interpreter and the locked requirements), or an image: "
+    "oci:DIR[:TAG], docker-archive:FILE[:REF], docker://REF@sha256:DIGEST.",
 )
 @click.option(
     "--python",
@@ -53,6 +46,7 @@ _SOURCE_HINT = "leave --from out: the interpreter of this machine and the locked
 @click.option("--expect", metavar="MRENCLAVE", help="Fail unless this is what the bundle measures to.")
 @click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next build.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@registry_options
 def command(
     directory: Path,
     output: Path,
@@ -69,13 +63,20 @@ def command(
     rehearsed and shown, and holds on no SGX machine.
     """
     from casemate.builder.bundle import Bundle
+    from casemate.cli.build_image import ImageRequest
 
-    if source != "host":
-        raise UsageError("source", expected="host", got=source, where="--from", hint=_SOURCE_HINT)
+    image = None if source == "host" else ImageRequest(source=source, registry=options["registry"])
+    if image is not None and python is not None:
+        raise UsageError(
+            "--python",
+            expected="only beside --from host",
+            got=source,
+            hint="an image has its own interpreter",
+        )
     expected = _expected(options["expect"])
     was_signed = Bundle(output).signature_path.is_file()
     built, application = build_bundle(
-        directory, output, python=python, gramine=gramine, use_cache=not options["no_cache"]
+        directory, output, python=python, gramine=gramine, use_cache=not options["no_cache"], image=image
     )
     if was_signed:
         click.echo(
@@ -105,20 +106,30 @@ def _expected(text: str | None) -> bytes | None:
 
 
 def build_bundle(
-    directory: Path, output: Path, *, python: Path | None, gramine: Path | None, use_cache: bool
+    directory: Path,
+    output: Path,
+    *,
+    python: Path | None,
+    gramine: Path | None,
+    use_cache: bool,
+    image: ImageRequest | None = None,
 ) -> tuple[Built, Application]:
     """Build a bundle with what this machine has.
 
     Args:
-        directory: The application.
+        directory: The folder of ``casemate.toml``.
         output: Where the bundle goes.
         python: The interpreter; ``None`` takes the one that runs Casemate.
         gramine: Prefix of Gramine; ``None`` looks for one.
         use_cache: Whether what former builds have kept is used.
+        image: The image with the application; ``None``: it lies in ``directory``.
     """
     from casemate.adapters.gramine_installation import find_gramine
     from casemate.builder.build import build
+    from casemate.cli.build_host import host_application, host_machine
+    from casemate.cli.build_image import image_parts
     from casemate.cli.build_keeping import keeping
+    from casemate.cli.build_platform import Work
     from casemate.cli.shown_findings import findings_shown
     from casemate.settings import Settings
 
@@ -126,15 +137,24 @@ def build_bundle(
     installed = find_gramine(gramine or settings.gramine)
     if installed is None:
         click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
-    project = _project(directory)
-    with findings_shown(), _progress() as progress, keeping(settings, use=use_cache) as kept:
-        application = _application(project, directory, python, (progress, kept))
-        machine = _machine(application.interpreter, installed, settings)
+    with (
+        findings_shown(),
+        _progress() as progress,
+        keeping(settings, use=use_cache) as kept,
+        ExitStack() as held,
+    ):
+        work = Work(settings=settings, gramine=installed, progress=progress, kept=kept)
+        if image is not None:
+            application, machine = held.enter_context(image_parts(image, directory, work))
+        else:
+            application = host_application(read_project(directory), directory, python, work)
+            machine = host_machine(application.interpreter, work)
         built = build(application, machine, output, progress)
     return built, application
 
 
-def _project(directory: Path) -> Project:
+def read_project(directory: Path) -> Project:
+    """The ``casemate.toml`` of a folder."""
     from casemate.project import PROJECT_FILE, parse_project
 
     file = directory / PROJECT_FILE
@@ -162,129 +182,6 @@ def _progress() -> Iterator[Callable[[str], None]]:
         return
     with console.status("Reading casemate.toml") as status:
         yield lambda step: status.update(f"{step[:1].upper()}{step[1:]}")
-
-
-def _application(
-    project: Project, directory: Path, python: Path | None, work: tuple[Callable[[str], None], Keeping]
-) -> Application:
-    """Describe the interpreter, install the environment, find what is needed of both."""
-    import casemate_attester
-    from casemate.adapters.host_python import describe_interpreter, environment_identity, install_environment
-    from casemate.builder.build import Application
-    from casemate.builder.closure import Sources, find_python_closure, interface_of
-
-    progress, kept = work
-    interpreter = describe_interpreter(python or Path(sys.executable))
-    source = _source(directory, project)
-    interface = interface_of(project, source)
-    wanted = (directory.resolve(), project.app.requirements, interpreter)
-    environment = kept.environment(
-        environment_identity(*wanted, interface=interface),
-        lambda into: install_environment(*wanted, into, interface=interface, progress=progress),
-    )
-    progress("Finding what the application needs")
-    closure = find_python_closure(
-        project,
-        Sources(
-            application=source,
-            environment=(environment,),
-            attester=Path(casemate_attester.__file__).parent.parent,
-            interpreter=interpreter,
-            trace=_trace(project, directory),
-        ),
-        kept.compiler(interpreter),
-        kept.reader(),
-    )
-    return Application(
-        project=project,
-        folder=directory,
-        interpreter=interpreter,
-        closure=closure,
-        sources=_sources(project, directory, interpreter),
-    )
-
-
-def _source(directory: Path, project: Project) -> Path:
-    """The folder of the application's own files; no link may lead it out of ``directory``."""
-    folder = directory.resolve()
-    source = folder / project.app.source
-    if not source.resolve().is_relative_to(folder):
-        raise ProjectError(
-            "source",
-            expected="a folder inside that of casemate.toml",
-            got=f"a link to {source.resolve()}",
-            where="casemate.toml: app.source",
-            hint="build where the application's files are",
-        )
-    return source
-
-
-def _trace(project: Project, directory: Path) -> Trace | None:
-    """The record of runs that casemate.toml names."""
-    from casemate.builder.closure.trace import read_trace
-
-    if project.closure.trace is None:
-        return None
-    return read_trace(directory / project.closure.trace, project.closure.trace)
-
-
-def _sources(project: Project, directory: Path, interpreter: Interpreter) -> dict[str, str]:
-    """What the image is made from, for the statement about it."""
-    from hashlib import sha256
-
-    from casemate import __version__
-    from casemate.project import PROJECT_FILE
-
-    files = (PROJECT_FILE, project.app.requirements, project.closure.trace)
-    names = [name for name in files if name is not None]
-    digests = {name: f"sha256:{sha256((directory / name).read_bytes()).hexdigest()}" for name in names}
-    return {**digests, "python": interpreter.release, "casemate": __version__}
-
-
-def _machine(interpreter: Interpreter, gramine: GramineInstallation | None, settings: Settings) -> Machine:
-    from casemate.adapters.host_loader import HostFiles, host_search_rules
-    from casemate.builder.build import Machine
-    from casemate.builder.libraries import LibrarySources
-    from casemate.builder.system_files import HostSystem
-
-    sources = LibrarySources(
-        files=HostFiles(),
-        rules=host_search_rules(interpreter.executable, settings.library_path),
-        glibc=gramine.glibc if gramine is not None else None,
-    )
-    bundle = next((path for path in _CA_BUNDLES if path.is_file()), _CA_BUNDLES[0])
-    return Machine(
-        libraries=sources,
-        system=HostSystem(ca_bundle=bundle, zones=_ZONES),
-        platform=_platform(gramine, sources),
-        epoch=settings.source_date_epoch,
-    )
-
-
-def _platform(gramine: GramineInstallation | None, sources: Any) -> Platform:
-    """The Gramine of this machine, or its simulation."""
-    from casemate.builder.build import Platform
-    from casemate.builder.layers import LayerFile
-    from casemate.builder.layout import GRAMINE_ROOT
-    from casemate.builder.libraries import libraries_outside
-    from casemate.builder.manifest import LibOs
-
-    if gramine is None:
-        from casemate.simulator.platform_image import platform_image
-
-        return Platform(image=platform_image(), version=None, libos=LibOs.absent(), outside=())
-    outside = (
-        LayerFile(path=f"{GRAMINE_ROOT}/loader", content=gramine.loader, executable=True),
-        LayerFile(path=f"{GRAMINE_ROOT}/libpal.so", content=gramine.platform_image, executable=True),
-        LayerFile(path=f"{GRAMINE_ROOT}/libsysdb.so", content=gramine.libos),
-        *libraries_outside(gramine.loader, sources),
-    )
-    return Platform(
-        image=gramine.platform_image.read_bytes(),
-        version=gramine.version,
-        libos=LibOs.of(gramine.libos.read_bytes()),
-        outside=outside,
-    )
 
 
 def _show(built: Built, application: Application, output: Path, *, as_json: bool) -> None:

@@ -158,7 +158,7 @@ def _app(table: Table) -> App:
         raise table.error("interface", "interface", expected="only beside serve", got="a command")
     return App(
         name=name,
-        source=_below(table, "source", "."),
+        source=_source(table),
         requirements=_requirements(table),
         serve=serve,
         interface=interface,
@@ -191,6 +191,17 @@ def _command(table: Table, command: tuple[str, ...] | None) -> tuple[str, ...] |
     return command
 
 
+def _source(table: Table) -> str:
+    """The application's folder: below that of ``casemate.toml``, or absolute, which is one of an image."""
+    text = table.text("source", ".")
+    if not text.startswith("/"):
+        return _below(table, "source", ".")
+    if not is_plain(text):
+        expected = "a path inside the folder of casemate.toml, or a folder of an image such as /srv/app"
+        raise table.error("source", "source", expected=expected, got=quote(text))
+    return text
+
+
 def _below(table: Table, key: str, default: str) -> str:
     """A path that stays in the folder of ``casemate.toml``, normalised."""
     text = table.text(key, default)
@@ -209,7 +220,8 @@ def _closure(table: Table) -> Closure:
             raise table.error(
                 "include",
                 "include",
-                expected="a pattern inside app.source, or module:, library:, zone: or file:/ and a name",
+                expected="a pattern inside app.source, a path of an image that begins with /, or module:, "
+                "library:, zone: or file:/ and a name",
                 got=quote(item),
             )
     source = table.texts("source", ())
@@ -224,7 +236,7 @@ def _is_includable(item: str) -> bool:
     if item.startswith(INCLUDE_KINDS):
         return bool(_INCLUDABLE[kind](name))
     path = PurePosixPath(item)
-    return not path.is_absolute() and ".." not in path.parts
+    return ".." not in path.parts
 
 
 def _trace(table: Table, mode: ClosureMode) -> str | None:

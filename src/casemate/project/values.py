@@ -46,7 +46,8 @@ class App:
 
     Attributes:
         name: Name of the workload: a DNS label, because Kubernetes objects are named after it.
-        source: Folder of the application's own files, relative to ``casemate.toml``.
+        source: Folder of the application's own files, relative to ``casemate.toml``; absolute, when it is
+            one of the image that ``--from`` names.
         requirements: File with the locked requirements, relative to ``casemate.toml``; ``None`` when the
             application needs nothing but the standard library (``requirements = ""``).
         serve: ``"module:callable"``, a WSGI or ASGI application. Exactly one of ``serve`` and ``command`` is
@@ -71,7 +72,8 @@ class Closure:
 
     Attributes:
         mode: How much of the environment is trusted.
-        include: What no import statement shows: glob patterns of files relative to ``app.source``, or
+        include: What no import statement shows: glob patterns of files relative to ``app.source``, of files
+            of an image when they begin with a slash, or
             ``module:NAME``, ``library:NAME``, ``zone:NAME`` and ``file:/PATH``.
         source: Packages that read their own source, and are shipped as source rather than as bytecode.
         trace: File with the record of runs, relative to ``casemate.toml``; given exactly in mode ``trace``.
@@ -89,8 +91,13 @@ class Closure:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The patterns of files in ``include``."""
-        return tuple(item for item in self.include if not item.startswith(INCLUDE_KINDS))
+        """The patterns of files below ``app.source`` in ``include``."""
+        return tuple(item for item in self.include if not item.startswith((*INCLUDE_KINDS, "/")))
+
+    @property
+    def image_patterns(self) -> tuple[str, ...]:
+        """The patterns of files of an image, which keep their paths."""
+        return tuple(item for item in self.include if item.startswith("/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

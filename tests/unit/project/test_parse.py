@@ -268,10 +268,10 @@ def test_a_command_is_python(command: Any) -> None:
             None,
         ),
         (
-            APP + '[closure]\ninclude = ["/etc/*"]',
+            APP + '[closure]\ninclude = ["../*"]',
             (
-                "include: expected a pattern inside app.source, or module:, library:, zone: or file:/ and a "
-                'name, got "/etc/*" (casemate.toml: closure.include)'
+                "include: expected a pattern inside app.source, a path of an image that begins with /, or "
+                'module:, library:, zone: or file:/ and a name, got "../*" (casemate.toml: closure.include)'
             ),
             None,
         ),

@@ -61,3 +61,16 @@ def _python(root: ImageRoot, program: str, search: str) -> str | None:
     if not words or not _PYTHON.fullmatch(basename(words[0])):
         return None
     return root.program(words[0], search)
+
+
+def home_folder(root: ImageRoot, user: str, env: Mapping[str, str]) -> str:
+    """The home of the image's user, below which ``pip install --user`` puts distributions."""
+    if env.get("HOME", "").startswith("/"):
+        return env["HOME"]
+    name = user.partition(":")[0] or "root"
+    if root.identity("/etc/passwd") is not None:
+        for line in root.read("/etc/passwd").decode(errors="replace").splitlines():
+            fields = line.split(":")
+            if len(fields) == 7 and name in (fields[0], fields[2]) and fields[5].startswith("/"):
+                return fields[5]
+    return "/root" if name in {"root", "0"} else "/"
