@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from casemate.builder.gramine import OLDEST_SECURE
 from casemate.errors import ToolchainError
 
 #: Prefixes below which distributions, meson's default and people install Gramine.
@@ -18,7 +19,7 @@ USUAL_PREFIXES: Final = (
 )
 _LIBRARY_FOLDERS: Final = ("lib/x86_64-linux-gnu/gramine", "lib64/gramine", "lib/gramine")
 #: ``bin/gramine-sgx`` is a script that prints this for ``--version``.
-_VERSION: Final = re.compile(rb'echo "Gramine (\d+\.\d+)[^"]*"')
+_VERSION: Final = re.compile(rb'echo "Gramine (\d+)\.(\d+)(?:\.(\d+))?[^"]*"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,8 @@ class GramineInstallation:
         """The Gramine below ``prefix``.
 
         Raises:
-            ToolchainError: There is none, or it lacks SGX support or its C library.
+            ToolchainError: There is none, it lacks SGX support or its C library, or it is too old to be
+                secure.
         """
         folder = _library_folder(prefix)
         if folder is None:
@@ -110,4 +112,17 @@ def _version(prefix: Path) -> str:
         raise ToolchainError(
             "version of Gramine", expected='a line echo "Gramine …"', got="none", where=str(script)
         )
-    return found[1].decode()
+    major, minor, micro = (int(number or b"0") for number in found.groups())
+    if (major, minor, micro) < OLDEST_SECURE:
+        raise ToolchainError(
+            "release of Gramine",
+            expected=f"{_dotted(OLDEST_SECURE)} or later",
+            got=f"{major}.{minor}.{micro}",
+            where=str(script),
+            hint="before that a child process opens trusted files without checking them; install a later one",
+        )
+    return f"{major}.{minor}"
+
+
+def _dotted(release: tuple[int, ...]) -> str:
+    return ".".join(map(str, release))

@@ -38,6 +38,32 @@ def test_the_files_of_an_installation_are_found(prefix: Path) -> None:
     assert sorted(gramine.glibc) == ["ld-linux-x86-64.so.2", "libc.so.6"]
 
 
+@pytest.mark.parametrize(
+    ("printed", "version"),
+    [("1.6.2", "1.6"), ("1.7", "1.7"), ("1.9post~UNRELEASED", "1.9"), ("1.10", "1.10")],
+)
+def test_the_version_is_major_and_minor_number(prefix: Path, printed: str, version: str) -> None:
+    (prefix / "bin/gramine-sgx").write_bytes(_SCRIPT.replace(b"1.9", printed.encode()))
+
+    assert GramineInstallation.at(prefix).version == version
+
+
+@pytest.mark.parametrize(("printed", "release"), [("1.6", "1.6.0"), ("1.6.1", "1.6.1"), ("1.5", "1.5.0")])
+def test_releases_that_do_not_check_files_after_a_fork_are_refused(
+    prefix: Path, printed: str, release: str
+) -> None:
+    (prefix / "bin/gramine-sgx").write_bytes(_SCRIPT.replace(b"1.9", printed.encode()))
+
+    with pytest.raises(ToolchainError) as refused:
+        GramineInstallation.at(prefix)
+    assert str(refused.value) == (
+        f"release of Gramine: expected 1.6.2 or later, got {release} ({prefix}/bin/gramine-sgx)"
+    )
+    assert refused.value.hint == (
+        "before that a child process opens trusted files without checking them; install a later one"
+    )
+
+
 def test_without_a_prefix_the_usual_places_are_searched(prefix: Path, tmp_path: Path) -> None:
     found = find_gramine(None, (tmp_path / "nothing", prefix))
 
