@@ -126,6 +126,7 @@ def build_bundle(
     """
     from casemate.adapters.gramine_installation import find_gramine
     from casemate.builder.build import build
+    from casemate.builder.cautions import cautions
     from casemate.cli.build_host import host_application, host_machine
     from casemate.cli.build_image import image_parts
     from casemate.cli.build_keeping import keeping
@@ -150,6 +151,8 @@ def build_bundle(
             application = host_application(read_project(directory), directory, python, work)
             machine = host_machine(application.interpreter, work)
         built = build(application, machine, output, progress)
+    for caution in cautions(application.project, built.record.gramine_version):
+        click.echo(f"warning: {caution}", err=True)
     return built, application
 
 
