@@ -15,7 +15,7 @@ _NOT_DATA: Final = frozenset(
     {
         ".py", ".pyc", ".pyo", ".pyi", ".pyx", ".pxd", ".pxi", ".so", ".a", ".la", ".o", ".lib", ".dll",
         ".dylib", ".c", ".h", ".cc", ".cpp", ".hpp", ".cu", ".f", ".f90", ".rs", ".go", ".in", ".build",
-        ".cmake", ".pc", ".orig", ".rej", ".swp", ".md", ".rst", ".map",
+        ".cmake", ".pc", ".orig", ".rej", ".swp", ".md", ".rst", ".map", ".po", ".pot",
     }
 )  # fmt: skip
 #: Names of such files.
@@ -24,7 +24,7 @@ _NOT_DATA_NAMES: Final = re.compile(
     re.IGNORECASE,
 )
 #: Folders that no application opens while it runs.
-_NOT_DATA_FOLDERS: Final = frozenset(
+NOT_DATA_FOLDERS: Final = frozenset(
     {
         "__pycache__", "benchmarks", "cmake", "doc", "docs", "examples", "include", "node_modules",
         "npy-pkg-config", "pkgconfig", "test", "tests",
@@ -50,7 +50,7 @@ def package_data(folder: Path) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if entry.name not in _NOT_DATA_FOLDERS and not (path / "__init__.py").exists():
+            if entry.name not in NOT_DATA_FOLDERS and not (path / "__init__.py").exists():
                 yield from package_data(path)
         elif entry.is_file() and is_data(entry.name):
             yield path
@@ -68,7 +68,12 @@ def is_data(name: str) -> bool:
 
 def application_data(folder: Path) -> Iterator[Path]:
     """The same for a package of the application: without what the application itself writes."""
-    return (file for file in package_data(folder) if not file.name.endswith(_WRITTEN))
+    return (file for file in package_data(folder) if not is_written(file.name))
+
+
+def is_written(name: str) -> bool:
+    """Whether an application writes files of that name, rather than reads them."""
+    return name.endswith(_WRITTEN)
 
 
 def application_files(source: Path) -> Iterator[str]:

@@ -51,17 +51,16 @@ class Distribution:
         """The folder in which it is installed."""
         return self.folder.parent
 
-    def entry_points(self, group: str) -> tuple[str, ...]:
-        """Modules that its entry points of ``group`` name."""
+    def plugins(self) -> Iterator[tuple[str, str]]:
+        """Groups of entry points, each with a module that one of its entry points names."""
         section = ""
-        modules: list[str] = []
         for line in (_text(self.folder / "entry_points.txt") or "").splitlines():
             text = line.strip()
             if text.startswith("["):
                 section = text.strip("[]").strip()
-            elif "=" in text and section == group:
-                modules.append(text.partition("=")[2].partition(":")[0].partition("[")[0].strip())
-        return tuple(modules)
+            elif "=" in text:
+                module = text.partition("=")[2].partition(":")[0].partition("[")[0].strip()
+                yield section, module
 
     def metadata(self, *, records: bool) -> Iterator[Path]:
         """The files by which :mod:`importlib.metadata` knows it.

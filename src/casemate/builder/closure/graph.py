@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from encodings.aliases import aliases as codec_aliases
 from typing import Final
 
+from casemate.builder.closure.families import expand
 from casemate.builder.closure.finder import Finder, Found, Kind, Owner
+from casemate.builder.closure.lazy_names import names_in_stub
 from casemate.builder.closure.reader import ModuleReader
-from casemate.builder.closure.rules import Rules
+from casemate.builder.closure.rules import Companion, Rules, matches
 from casemate.builder.closure.scan import Import, Scan
 from casemate.builder.contents import Rule
 from casemate.errors import ClosureError
 
+#: What is found in other ways than by a statement: it runs when somebody calls it, and may fail.
+_FOUND: Final = Import(module="", lazy=True, guarded=True, sure=False, hidden=True)
 #: Modules that another module puts into ``sys.modules`` under a second name.
 _SECOND_NAMES: Final = {"os.path": "posixpath"}
 
@@ -41,6 +46,11 @@ class Node:
 class Graph:
     """Grows from roots by :meth:`add` and :meth:`grow`.
 
+    Attributes:
+        nodes: What is reached, by name.
+        missing: Imports that find nothing, each with who imports.
+        by_path: Modules that are loaded from a path, so that their source has to be there.
+
     Args:
         finder: Finds modules.
         rules: Hidden imports and cuts.
@@ -66,6 +76,7 @@ class Graph:
         self._waiting: list[tuple[str, Import]] = []
         self._asked: set[tuple[str, str]] = set()
         self._main: set[str] = set()
+        self.by_path: set[str] = set()
 
     def add(self, name: str, step: Step, *, main: bool = False) -> bool:
         """Reach ``name``, its parent packages first; whether it was found."""
@@ -92,6 +103,10 @@ class Graph:
             while self._queue:
                 self._follow(self._queue.popleft())
 
+    def text(self, name: str) -> bytes:
+        """The source of a module that was read; empty for any other."""
+        return self._sources.get(name, b"")
+
     def scan(self, found: Found) -> Scan | None:
         """What ``found`` asks for, read once; ``None`` for a file that is not Python."""
         if found.name not in self._scans:
@@ -111,7 +126,7 @@ class Graph:
                 name=found.name,
                 is_package=found.is_package,
                 version=self._version,
-                own=own,
+                own=own or found.name in self._rules.texts,
                 main=found.name in self._main,
             )
         except (SyntaxError, ValueError, RecursionError) as error:
@@ -155,6 +170,8 @@ class Graph:
                 self._waiting.append((name, wanted))
             else:
                 self._import(name, wanted)
+        self._follow_patterns(name, node)
+        self._follow_tables(name, node)
         for codec in node.scan.codecs:
             self._codec(name, codec)
         hidden = self._rules.hidden.get(name)
@@ -162,6 +179,50 @@ class Graph:
             self._hidden(name, module, hidden.reason if hidden else "")
         for text, line in node.scan.strings:
             self._named_by_text(name, text, line)
+
+    def _follow_patterns(self, name: str, node: Node) -> None:
+        """Modules of which a part of the name is known; for the standard library there are rules."""
+        if node.found.root is not None and node.found.root.owner is Owner.STANDARD_LIBRARY:
+            return
+        for pattern in node.scan.patterns:
+            for module in expand(pattern.name, self.finder):
+                wanted = replace(_FOUND, module=module, line=pattern.line, detail=pattern.call)
+                if pattern.answers:
+                    triggers = frozenset({module.rpartition(".")[2]})
+                    self._waiting.append((name, replace(wanted, triggers=triggers)))
+                elif module != name:
+                    self._import(name, wanted)
+
+    def _follow_tables(self, name: str, node: Node) -> None:
+        """Modules that the package loads when one of its names is asked for."""
+        tables = node.scan.lazy
+        stub = node.found.file.with_suffix(".pyi") if node.found.file is not None else None
+        if node.scan.has_stub and stub is not None and stub.is_file():
+            with suppress(SyntaxError, ValueError):  # then the package does not work either
+                tables += names_in_stub(stub.read_bytes())
+        for entry in tables:
+            own = f"{name}.{entry.text.lstrip('.')}"
+            for module in (own, entry.text):
+                if self.finder.find(module) is not None:
+                    detail = f"loaded when {name} is asked for {min(entry.triggers)}"
+                    wanted = replace(_FOUND, module=module, triggers=entry.triggers, detail=detail)
+                    self._waiting.append((name, wanted))
+                    break
+
+    def accompany(self) -> None:
+        """Reach what frameworks look for in the packages that are reached."""
+        for rule in self._rules.companions:
+            if rule.when in self.nodes:
+                for name, node in list(self.nodes.items()):
+                    if node.found.is_package and any(matches(pattern, name) for pattern in rule.of):
+                        self._accompany(name, node, rule)
+
+    def _accompany(self, name: str, node: Node, rule: Companion) -> None:
+        if node.found.root is not None and node.found.root.owner is Owner.STANDARD_LIBRARY:
+            return
+        for pattern in rule.modules:
+            for module in expand(f"{name}.{pattern}", self.finder):
+                self.add(module, Step(rule=Rule.HIDDEN_IMPORT, by=name, detail=rule.reason))
 
     def _import(self, importer: str, wanted: Import) -> None:
         if wanted.unless and all(self._succeeds(other) for other in wanted.unless):
@@ -255,13 +316,8 @@ class Graph:
 
     def _hidden(self, importer: str, module: str, reason: str) -> None:
         step = Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=reason)
-        if module.endswith(".*"):
-            package = self.finder.find(module.removesuffix(".*"))
-            for name in self.finder.submodules(package) if package is not None else ():
-                if name.rpartition(".")[2] not in {"tests", "test", "conftest", "__main__"}:
-                    self.add(name, step)
-        else:
-            self.add(module, step)
+        for name in expand(module, self.finder):
+            self.add(name, step)
 
     def _codec(self, importer: str, codec: str) -> None:
         step = Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=f'codec "{codec}"')
@@ -269,14 +325,15 @@ class Graph:
 
     def _named_by_text(self, importer: str, text: str, line: int) -> None:
         """A text in the application's code that names a module, or something in one."""
+        detail = f'"{text}" ({self._place(importer, line)})'
+        text, colon, _ = text.partition(":")
         module = text
-        if self.finder.find(text) is None:
+        if self.finder.find(text) is None and not colon:
             module, _, attribute = text.rpartition(".")
             found = self.finder.find(module)
             scan = self.scan(found) if found is not None else None
             if scan is None or attribute not in scan.bound or "." not in module:
                 return
-        detail = f'"{text}" ({self._place(importer, line)})'
         self.add(module, Step(rule=Rule.HIDDEN_IMPORT, by=importer, detail=detail))
 
     def _wake(self) -> bool:

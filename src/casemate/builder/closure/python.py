@@ -27,7 +27,9 @@ from casemate.builder.closure.named import (
     reads_records,
     zones_named,
 )
+from casemate.builder.closure.named_files import add_named_modules, find_named_files
 from casemate.builder.closure.package_libraries import package_libraries
+from casemate.builder.closure.plugins import add_plugins, described_distributions
 from casemate.builder.closure.questions import find_questions, refuse_missing_imports
 from casemate.builder.closure.reached import reached_modules
 from casemate.builder.closure.reader import DirectReader, ModuleReader
@@ -120,11 +122,10 @@ def _grow(
     while len(graph.nodes) != before:
         before = len(graph.nodes)
         graph.grow()
+        graph.accompany()
+        add_plugins(graph, distributions)
+        add_named_modules(graph)
         for name, node in list(graph.nodes.items()):
-            for group in node.scan.groups:
-                for distribution in distributions:
-                    for module in distribution.entry_points(group):
-                        graph.add(module, _step(name, f'entry point "{group}" of {distribution.name}'))
             for package in node.scan.listed:
                 _add_package(graph, package, name)
         add_zone_packages(graph)
@@ -187,6 +188,9 @@ class _Files:
                 self._folders_beside(name, node.found)
         if self._trace is None:
             self._package_libraries()
+        for named in find_named_files(self._graph):
+            of = self.path_in_image(self._graph.nodes[named.by].found)
+            self._data(named.root.inside(named.file), named.file, Rule.PACKAGE_DATA, of, named.detail)
         self._recorded()
         self._metadata()
         self._included()
@@ -311,7 +315,7 @@ class _Files:
         packages = site_packages(self._interpreter.version)
         whole = self._project.closure.mode is ClosureMode.DISTRIBUTION
         records = whole or reads_records(self._graph)
-        reached = reached_distributions(self._graph, self._distributions)
+        reached = described_distributions(self._graph, self._distributions)
         for distribution, module in reached.items():
             of = self.path_in_image(self._graph.nodes[module].found)
             for file in distribution.metadata(records=records):
@@ -334,7 +338,7 @@ class _Files:
 
 def _packages_with_source(graph: Graph, project: Project) -> tuple[str, ...]:
     """Packages shipped as source: those that casemate.toml names, and the application's that read theirs."""
-    found = set(project.closure.source)
+    found = set(project.closure.source) | graph.by_path
     for name, node in graph.nodes.items():
         root = node.found.root
         if node.scan.reads_source and root is not None and root.owner is Owner.APPLICATION:

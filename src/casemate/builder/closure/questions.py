@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
+from casemate.builder.closure.calls import Dynamic, Pattern
+from casemate.builder.closure.families import expand
 from casemate.builder.closure.finder import Owner
 from casemate.builder.closure.graph import Graph, Node
 from casemate.builder.closure.scan import Import
@@ -31,15 +34,21 @@ def find_questions(graph: Graph, project: Project) -> tuple[Question, ...]:
         if not _is_own(node) or node.found.file is None or node.found.root is None:
             continue
         place = node.found.file.relative_to(node.found.root.host).as_posix()
+        asked: list[Dynamic | Pattern] = [*node.scan.dynamic, *_fruitless(graph, node)]
         questions.extend(
             Question(
                 where=f"{place}:{call.line}",
                 question=f"which modules does {call.call} import?",
                 line='[closure] include = ["module:NAME"]  # NAME: what it may import, one entry for each',
             )
-            for call in node.scan.dynamic
+            for call in asked
         )
     return tuple(sorted(questions, key=lambda question: question.where))
+
+
+def _fruitless(graph: Graph, node: Node) -> Iterator[Pattern]:
+    """Calls that import a module of which a part of the name is known, where no module has such a name."""
+    return (call for call in node.scan.patterns if next(expand(call.name, graph.finder), None) is None)
 
 
 def refuse_missing_imports(graph: Graph, project: Project, first: str) -> None:

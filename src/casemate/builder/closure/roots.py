@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +88,7 @@ def new_graph(sources: Sources, rules: Rules, interface: Interface | None, reade
     release = (int(part) for part in sources.interpreter.release.split("."))
     major, minor, micro = release
     built = Hidden(imports=(sources.interpreter.build_time_module,), reason="imported by a name put together")
-    rules = Rules(hidden={**rules.hidden, "sysconfig": built}, cuts=(*rules.cuts, unused))
+    rules = replace(rules, hidden={**rules.hidden, "sysconfig": built}, cuts=(*rules.cuts, unused))
     return Graph(Finder(sources.search_path(), sources.interpreter), rules, (major, minor, micro), reader)
 
 

@@ -13,7 +13,7 @@ class Hidden:
     """Imports that no statement shows.
 
     Attributes:
-        imports: Names of modules; ``package.*`` for all modules of a package.
+        imports: Names of modules; ``*`` for anything in a part of one: ``package.*``, ``package.*.part``.
         reason: Why, in words.
     """
 
@@ -48,16 +48,37 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """Modules that a framework looks for in packages.
+
+    Attributes:
+        when: The module of the framework that looks for them; reached, or the rule does not apply.
+        of: In which packages: those that are reached and match one of these.
+        modules: Names relative to the package; ``*`` for anything.
+        reason: Why, in words.
+    """
+
+    when: str
+    of: tuple[str, ...]
+    modules: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """All rules.
 
     Attributes:
         hidden: By name of module.
         cuts: In the order of the file.
+        companions: In the order of the file.
+        texts: Modules whose constants name modules, as those of the application may.
     """
 
     hidden: dict[str, Hidden]
     cuts: tuple[Cut, ...]
+    companions: tuple[Companion, ...] = ()
+    texts: frozenset[str] = frozenset()
 
     def cut(self, importer: str, imported: str) -> bool:
         """Whether an import that can be missed is left out."""
@@ -85,4 +106,14 @@ def load_rules() -> Rules:
         cuts=tuple(
             Cut(by=entry["by"], of=tuple(entry["of"]), reason=entry["reason"]) for entry in document["cut"]
         ),
+        companions=tuple(
+            Companion(
+                when=entry["when"],
+                of=tuple(entry["of"]),
+                modules=tuple(entry["modules"]),
+                reason=entry["reason"],
+            )
+            for entry in document["companion"]
+        ),
+        texts=frozenset(module for entry in document["texts"] for module in entry["modules"]),
     )

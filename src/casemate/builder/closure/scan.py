@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from casemate.builder.closure.calls import CallFinder, Dynamic
+from casemate.builder.closure.calls import CallFinder, Dynamic, Pattern
 from casemate.builder.closure.conditions import Conditions, dotted_or_none
+from casemate.builder.closure.file_names import FileName, file_names
+from casemate.builder.closure.lazy_names import LazyName, lazy_names
 from casemate.builder.closure.opened import Opened, find_opened
 
 #: Exceptions whose handler also catches a failed import.
@@ -18,7 +20,11 @@ _CATCHES_IMPORT: Final = frozenset({"ImportError", "ModuleNotFoundError", "Excep
 #: A module in whose text none of these occurs has no call that imports.
 _CALL_MARKS: Final = re.compile(
     rb"import_module|__import__|entry_points|iter_modules|walk_packages|getsource|linecache"
+    rb"|importlib[._](?:metadata|resources)|pkgutil|pkg_resources|PackageLoader"
 )
+#: In whose text one of these occurs may load plugins by their entry points.
+_PLUGIN_MARKS: Final = re.compile(rb"entry_points|stevedore|load_entry_point")
+_STUB_MARK: Final = b"attach_stub"
 _CODEC: Final = re.compile(
     rb"""(?:\.(?:en|de)code\(|\bencoding\s*=|\bcodecs\.\w+\()\s*["']([A-Za-z0-9][\w.-]*)["']"""
 )
@@ -65,11 +71,17 @@ class Scan:
         exported: ``__all__`` where it is a list of constants.
         answers_any_name: It has a ``__getattr__``.
         codecs: Names of codecs that it uses.
+        patterns: Calls that import modules of which a part of the name is known.
+        lazy: What its tables load for its ``__getattr__``.
+        has_stub: That table is its stub, which is read while the program runs.
         dynamic: Calls that import something that only the running code knows.
+        loads_plugins: It may load plugins, of groups that it or its neighbours name.
         groups: Entry point groups that it loads.
+        described: Distributions whose metadata it asks for.
         listed: Packages whose modules it lists.
         reads_source: Line of a call that reads Python source; 0: none.
         strings: Constants that look like the name of a module, with their lines.
+        files: Constants that look like the name of a file or folder.
         opened: What it opens by name: libraries, time zones, and the like.
     """
 
@@ -79,11 +91,17 @@ class Scan:
     exported: tuple[str, ...] = ()
     answers_any_name: bool = False
     codecs: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    lazy: tuple[LazyName, ...] = ()
+    has_stub: bool = False
     dynamic: tuple[Dynamic, ...] = ()
+    loads_plugins: bool = False
     groups: tuple[str, ...] = ()
+    described: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     reads_source: int = 0
     strings: tuple[tuple[str, int], ...] = ()
+    files: tuple[FileName, ...] = ()
     opened: tuple[Opened, ...] = ()
 
 
@@ -108,7 +126,7 @@ def scan_module(
     package = name if is_package else name.rpartition(".")[0]
     reader = _Reader(package, Conditions(version, main=main))
     reader.block(tree.body)
-    finder = CallFinder(package, own=own)
+    finder = CallFinder(name, package, own=own)
     if own or _CALL_MARKS.search(source):
         finder.visit(tree)
     called = tuple(
@@ -123,11 +141,17 @@ def scan_module(
         exported=reader.exported,
         answers_any_name="__getattr__" in reader.bound,
         codecs=tuple(sorted(codecs)),
+        patterns=tuple(finder.patterns),
+        lazy=lazy_names(ast.walk(tree)) if "__getattr__" in reader.bound and is_package else (),
+        has_stub="__getattr__" in reader.bound and _STUB_MARK in source,
         dynamic=tuple(finder.dynamic),
+        loads_plugins=_PLUGIN_MARKS.search(source) is not None,
         groups=tuple(finder.groups),
+        described=tuple(finder.described),
         listed=tuple(finder.listed),
         reads_source=finder.reads_source,
         strings=tuple(finder.strings),
+        files=file_names(tree) if own else (),
         opened=find_opened(source, tree, own=own),
     )
 
