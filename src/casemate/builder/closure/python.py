@@ -162,11 +162,11 @@ class _Files:
         self._sources = sources
         self._distributions = distributions
         self._trace = sources.trace
-        self._zones = frozenset(zone.name for zone in zones_named(graph, project, self.path_in_image))
-        self._any_zone = next(asks_for_any_zone(graph), None) is not None
         self._interpreter = sources.interpreter
         self._program = interpreter_path(self._interpreter.version)
         self._readable = _packages_with_source(graph, project)
+        self._zones = frozenset(zone.name for zone in zones_named(graph, project, self.path_in_image))
+        self._any_zone = next(asks_for_any_zone(graph), None) is not None
         self._compile: list[tuple[Found, Reason]] = []
         self._files: dict[str, ImageFile] = {}
         self.taken: set[Path] = set()
