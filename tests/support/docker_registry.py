@@ -94,7 +94,9 @@ def _htpasswd(folder: Path) -> str:
     program = shutil.which("htpasswd")
     if program is None:
         pytest.skip("needs htpasswd: apt-get install apache2-utils")
-    line = subprocess.run([program, "-nbB", USER, PASSWORD], capture_output=True, text=True, check=True).stdout
+    line = subprocess.run(
+        [program, "-nbB", USER, PASSWORD], capture_output=True, text=True, check=True
+    ).stdout
     (folder / "htpasswd").write_text(line.strip() + "\n")
     return f"auth:\n  htpasswd:\n    realm: registry\n    path: {folder / 'htpasswd'}\n"
 

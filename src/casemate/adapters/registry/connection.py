@@ -16,7 +16,6 @@ from urllib3.exceptions import (
     IncompleteRead,
     LocationParseError,
     NameResolutionError,
-    NewConnectionError,
     ProtocolError,
     ProxyError,
     ReadTimeoutError,
@@ -32,11 +31,16 @@ _LEFTOVER: Final = 1 << 14
 _USER_AGENT: Final = "casemate"
 _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ReadTimeoutError, "nothing in time"),
-    (ConnectTimeoutError, "no connection in time"),
     (NameResolutionError, "no host of this name"),
     (ProxyError, "no tunnel from the proxy"),
     (IncompleteRead, "an answer that is cut off"),
+)
+#: Said only where the operating system has nothing to say: urllib3 counts every connection among the first
+#: that does not come about.
+_LESS_EXACT: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (ConnectTimeoutError, "no connection in time"),
     (TimeoutError, "nothing in time"),
+    (ProtocolError, "the end of the connection instead of an answer"),
 )
 
 
@@ -278,17 +282,27 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _described(causes: tuple[BaseException, ...]) -> str:
-    for kind, words in _WORDS:
+    system = tuple(_system(cause) for cause in causes if isinstance(cause, OSError))
+    found = (
+        *_words(_WORDS, causes),
+        *(words for words in system if words),
+        *_words(_LESS_EXACT, causes),
+        f"a broken answer ({type(causes[0]).__name__})",
+    )
+    return found[0]
+
+
+def _system(error: OSError) -> str:
+    # OpenSSL's own words name its functions.
+    return "no TLS" if isinstance(error, ssl.SSLError) else error.strerror or ""
+
+
+def _words(
+    table: tuple[tuple[type[Exception], str], ...], causes: tuple[BaseException, ...]
+) -> Iterator[str]:
+    for kind, words in table:
         if any(isinstance(cause, kind) for cause in causes):
-            return words
-    for cause in causes:
-        if isinstance(cause, ssl.SSLError):
-            return "no TLS"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-    if any(isinstance(cause, (ProtocolError, NewConnectionError)) for cause in causes):
-        return "the end of the connection instead of an answer"
-    return f"a broken answer ({type(causes[0]).__name__})"
+            yield words
 
 
 def _context(ca: Path | None) -> ssl.SSLContext:

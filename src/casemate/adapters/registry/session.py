@@ -138,12 +138,13 @@ class Registry:
         Raises:
             RegistryError: Nowhere, or somewhere else than on the registry itself.
         """
-        found = urljoin(url, answer.headers.get("location", ""))
-        if not answer.headers.get("location") or not self._is_ours(found):
+        said = answer.headers.get("location", "")
+        found = _joined(url, said)
+        if found is None or not self._is_ours(found):
             raise RegistryError(
                 "place for an upload",
                 expected=f"one on {self._base()}",
-                got=self._fit(answer.headers.get("location", "none")),
+                got=self._shown(found or said) if said else "none",
                 where=self._shown(url),
                 hint="nothing was sent there; a registry behind a proxy has to be told its own URL",
             )
@@ -264,21 +265,18 @@ class Registry:
                 if reply.status not in _REDIRECTS or request.method not in {"GET", "HEAD"}:
                     yield reply
                     return
-                target = urljoin(url, reply.header("Location") or "")
+                said = reply.header("Location") or ""
             count += 1
             if count > self.limits.redirects:
                 raise Broken(f"more than {self.limits.redirects} redirects", transient=False)
-            if not self._may_follow(target):
-                raise Broken(f"a redirect to {self._shown(target)}", transient=False)
+            target = _joined(url, said)
+            if target is None or not self._may_follow(target):
+                raise Broken(f"a redirect to {self._shown(target or said)}", transient=False)
             url = target
 
     def _may_follow(self, url: str) -> bool:
         """Only with TLS, unless the registry itself is asked without and is meant."""
-        try:
-            scheme = urlsplit(url).scheme
-        except ValueError:
-            return False
-        return _TOKEN.fullmatch(url) is not None and (scheme == "https" or self._is_ours(url))
+        return urlsplit(url).scheme == "https" or self._is_ours(url)
 
     def _signed(self, request: Request, url: str) -> Request:
         """With who we are, for the registry alone."""
@@ -288,10 +286,7 @@ class Registry:
         return replace(request, url=url, headers=headers)
 
     def _is_ours(self, url: str) -> bool:
-        try:
-            return _origin(url) == _origin(self._base())
-        except ValueError:
-            return False
+        return _origin(url) == _origin(self._base())
 
     def _base(self) -> str:
         if self._origin is None:
@@ -390,6 +385,16 @@ def _origin(url: str) -> tuple[str, str, int]:
     if parts.username is not None or parts.scheme not in {"http", "https"}:
         raise ValueError(url)
     return parts.scheme, parts.hostname or "", port
+
+
+def _joined(url: str, said: str) -> str | None:
+    """The URL that a ``Location`` header means (RFC 9110, section 10.2.2); ``None`` for none."""
+    try:
+        joined = urljoin(url, said)
+        _origin(joined)
+    except ValueError:
+        return None
+    return joined if _TOKEN.fullmatch(said) else None
 
 
 def _token_request(realm: str, question: dict[str, str], credentials: Credentials) -> Request:
