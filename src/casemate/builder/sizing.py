@@ -54,8 +54,8 @@ class Usage:
         looks: How often.
         address_space: Most bytes of address space at once, of the largest process.
         resident: Most bytes in memory at once.
-        libraries: Bytes of mapped files with code, at the last look.
-        mapped: Bytes of other mapped files.
+        libraries: Most bytes of mapped files with code at once.
+        mapped: The same of other mapped files.
         threads: Most threads at once.
         stack: Most bytes that one thread has touched of its stack.
         stack_size: Bytes of stack that each thread had.

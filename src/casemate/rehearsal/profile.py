@@ -23,7 +23,7 @@ from casemate.rehearsal.run import Stage
 
 #: Seconds between two looks at counters, and between two looks at every mapping, which take longer.
 _PACE: Final = 0.05
-_SLOW_PACE: Final = 0.5
+_SLOW_PACE: Final = 0.25
 _KIBIBYTE: Final = 1024
 _MAPPING: Final = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)\s*(.*)")
 _STACK: Final = "[stack]"
@@ -86,7 +86,6 @@ class Profiler:
         self._thread = threading.Thread(target=self._look, name="casemate-profile", daemon=True)
         self._started = time.monotonic()
         self._peaks: dict[str, int] = {}
-        self._last: dict[str, int] = {}
         self._looks = 0
         self._ready: float | None = None
 
@@ -117,8 +116,8 @@ class Profiler:
             looks=self._looks,
             address_space=peaks.get("VmPeak", 0),
             resident=peaks.get("VmHWM", 0),
-            libraries=self._last.get("libraries", 0),
-            mapped=self._last.get("mapped", 0),
+            libraries=peaks.get("libraries", 0),
+            mapped=peaks.get("mapped", 0),
             threads=peaks.get("Threads", 0),
             stack=peaks.get("stack", 0),
             stack_size=self._stack_size,
@@ -166,8 +165,8 @@ class Profiler:
         mappings = tuple(mappings_of(self._process))
         files = [it for it in mappings if it.is_file]
         code = {it.name for it in files if "x" in it.access}
-        self._last["libraries"] = sum(it.end - it.start for it in files if it.name in code)
-        self._last["mapped"] = sum(it.end - it.start for it in files if it.name not in code)
+        self._keep("libraries", sum(it.end - it.start for it in files if it.name in code))
+        self._keep("mapped", sum(it.end - it.start for it in files if it.name not in code))
         pointers = tuple(stack_pointers(self._process))
         for it in mappings:
             if it.name == _STACK or any(it.start <= pointer < it.end for pointer in pointers):
