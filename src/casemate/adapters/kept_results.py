@@ -1,11 +1,13 @@
-"""What builds keep for each other, in the user's cache folder: a file for each result.
+"""What builds keep for each other, in the user's cache folder: a database of results.
 
-The folder is the user's alone (0700, no link) or it is not used. Each file begins with a digest of its name
-and of what it holds, so what was torn, cut or renamed counts as not there and is written again. The digest is
-no authentication: who can write here as the user can write the user's sources as well.
+The folder is the user's alone (0700, no link) or it is not used. With each result is a digest of its name and
+of what it holds, so what was torn, cut or put elsewhere counts as not there and is made and written again; a
+file that is no database is replaced by an empty one. The digest is no authentication: who can write here as
+the user can write the user's sources as well.
 
-Files appear whole, by renaming, so builds that run at the same time do not disturb each other. The room that
-all of it takes is bounded, and what was used last is kept longest.
+What a build adds is written when it ends, in one transaction: a thousand files would take longer to make than
+the results. Builds that run at the same time wait for each other for that moment, and not for long. The room
+that all of it takes is bounded, and what was used last is kept longest.
 """
 
 from __future__ import annotations
@@ -13,47 +15,46 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
+import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from casemate.builder.cache import Kind
 from casemate.builder.own_folder import open_own_folder
 
-#: Bytes that all results together may take when room is made.
+#: Bytes that all results together may take.
 DEFAULT_LIMIT: Final = 512 << 20
 #: Bytes; a larger result is not kept.
 LARGEST: Final = 16 << 20
-#: Seconds. Room is made when somebody adds something and this has passed, or when much is added at once; a
-#: file that is used is marked as used once in that time.
+#: Seconds; when something was used is known to the day.
 DAY: Final = 24 * 3600
-#: How much "much at once" is: this part of the limit.
-_MUCH: Final = 128
-#: Seconds after which a draft was left behind by a build that did not end.
-_ABANDONED: Final = 3600
+#: Bytes that wait in memory for the end of the build; what comes after is not kept.
+_MOST_WAITING: Final = 256 << 20
+#: Seconds that a build waits for another one that writes.
+_PATIENCE: Final = 5.0
 _NAME: Final = "build-1"
-_ROOM_WAS_MADE: Final = "room-was-made"
+_FILE: Final = "results.sqlite"
 _DIGEST_SIZE: Final = 32
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Primary result codes: no such column, damaged, no database.
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+#: How many rows are looked at, at a time, to make room.
+_ROWS: Final = 256
 
-
-class _Entry(NamedTuple):
-    """A file, by when it was used last."""
-
-    used: float
-    size: int
-    folder: int
-    name: str
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS results (
+    kind TEXT NOT NULL, key TEXT NOT NULL, used INTEGER NOT NULL, size INTEGER NOT NULL, value BLOB NOT NULL,
+    UNIQUE (kind, key)
+);
+CREATE INDEX IF NOT EXISTS by_use ON results (used, size);
+"""
 
 
 class KeptResults:
     """A :class:`casemate.builder.cache.Cache` in a folder; without one that can be used it knows nothing.
 
     Attributes:
-        warning: Why it is not used, or does not take anything more; ``None`` while all is well.
+        warning: Why it is not used; ``None`` while all is well.
     """
 
     def __init__(self, folder: Path, *, limit: int = DEFAULT_LIMIT) -> None:
@@ -65,113 +66,130 @@ class KeptResults:
         """
         self.warning: str | None = None
         self._limit = limit
-        self._written = 0
-        self._held = contextlib.ExitStack()
-        self._folders: dict[Kind, int] = {}
-        path = folder / _NAME
-        with contextlib.ExitStack() as held:
-            try:
-                self._root = _held(open_own_folder(str(path)), held)
-                folders = {kind: _held(open_own_folder(kind.value, self._root), held) for kind in Kind}
-            except OSError as error:
-                self.warning = f"{path} is not used: {error.strerror}"
-            else:
-                self._folders, self._held = folders, held.pop_all()
+        self._path = folder / _NAME / _FILE
+        self._database: sqlite3.Connection | None = None
+        self._waiting: dict[tuple[str, str], bytes] = {}
+        self._waiting_size = 0
+        self._used: set[tuple[str, str]] = set()
+        self._today = int(time.time()) // DAY
+        try:
+            os.close(open_own_folder(str(self._path.parent)))
+            self._open()
+        except OSError as error:
+            self.warning = f"{self._path.parent} is not used: {error.strerror}"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Write what was added, and let go."""
         try:
-            if self._written:
-                self._make_room()
+            if self._database is not None and (self._waiting or self._used):
+                self._write(self._database)
+        except sqlite3.Error as error:
+            self._failed(error)
         finally:
-            self._folders = {}
-            self._held.close()
+            if self._database is not None:
+                self._database.close()
+            self._database = None
 
     def find(self, kind: Kind, key: str) -> bytes | None:
         """What was kept under ``key``; ``None`` when nothing is known, or it is damaged."""
-        if kind not in self._folders:
+        if (kind.value, key) in self._waiting:
+            return self._waiting[kind.value, key]
+        if self._database is None:
             return None
+        query = "SELECT value, used FROM results WHERE kind = ? AND key = ?"
         try:
-            descriptor = os.open(key, _READ, dir_fd=self._folders[kind])
-        except OSError:
+            row = self._database.execute(query, (kind.value, key)).fetchone()
+        except sqlite3.Error as error:
+            self._failed(error)
             return None
-        try:
-            return _value(descriptor, kind, key)
-        except OSError:
+        if row is None or not isinstance(row[0], bytes):
             return None
-        finally:
-            os.close(descriptor)
+        value = row[0][_DIGEST_SIZE:]
+        if row[0][:_DIGEST_SIZE] != _digest(kind.value, key, value):
+            return None
+        if row[1] != self._today:
+            self._used.add((kind.value, key))
+        return value
 
     def keep(self, kind: Kind, key: str, value: bytes) -> None:
-        """Remember ``value``, unless it is too large or the disk does not take it."""
-        if self.warning is not None or kind not in self._folders or len(value) > LARGEST:
+        """Remember ``value``, unless it is too large."""
+        if (
+            self._database is None
+            or max(len(value), self._waiting_size + len(value) - _MOST_WAITING) > LARGEST
+        ):
             return
-        folder, draft = self._folders[kind], f".{os.urandom(8).hex()}"
+        self._waiting[kind.value, key] = value
+        self._waiting_size += len(value)
+
+    def _open(self) -> None:
         try:
-            descriptor = os.open(draft, _NEW, 0o600, dir_fd=folder)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(_digest(kind, key, value) + value)
-                os.rename(draft, key, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                os.unlink(draft, dir_fd=folder)
-                raise
-        except OSError as error:
-            self.warning = f"nothing more is kept for the next build: {error.strerror}"
-        self._written += len(value)
-
-    def _make_room(self) -> None:
-        """Remove what was not used for longest, and drafts that were left behind, if it is time to look."""
-        now = time.time()
-        with contextlib.suppress(OSError):
-            made = os.stat(_ROOM_WAS_MADE, dir_fd=self._root, follow_symlinks=False).st_mtime
-            if self._written < self._limit // _MUCH and abs(now - made) < DAY:
+            self._database = self._connected()
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                self.warning = f"{self._path} is not used: {error}"
                 return
-        entries = sorted(self._entries())
-        too_much = sum(entry.size for entry in entries) - self._limit
-        for entry in entries:
-            abandoned = entry.name.startswith(".") and entry.used < now - _ABANDONED
-            if too_much > 0 or abandoned:
-                with contextlib.suppress(OSError):
-                    os.unlink(entry.name, dir_fd=entry.folder)
-                too_much -= entry.size
-        with contextlib.suppress(OSError):
-            os.close(
-                os.open(_ROOM_WAS_MADE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=self._root)
+            self._path.unlink(missing_ok=True)
+            self._database = self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
+        try:
+            # What a crash of the machine leaves behind is found out by its digest, or made anew.
+            database.execute("PRAGMA synchronous = OFF")
+            if database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+                database.executescript(_SCHEMA)
+            database.execute("SELECT kind, key, used, size, value FROM results LIMIT 0")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _write(self, database: sqlite3.Connection) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        with database:
+            database.executemany(
+                "UPDATE results SET used = ? WHERE kind = ? AND key = ?",
+                [(self._today, kind, key) for kind, key in self._used],
             )
-            os.utime(_ROOM_WAS_MADE, dir_fd=self._root, follow_symlinks=False)
+            database.executemany(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)",
+                [
+                    (kind, key, self._today, len(value), _digest(kind, key, value) + value)
+                    for (kind, key), value in self._waiting.items()
+                ],
+            )
+            self._make_room(database)
 
-    def _entries(self) -> Iterator[_Entry]:
-        for folder in self._folders.values():
-            with os.scandir(folder) as files:
-                for file in files:
-                    with contextlib.suppress(OSError):  # another build has removed it meanwhile
-                        status = file.stat(follow_symlinks=False)
-                        yield _Entry(status.st_mtime, status.st_size, folder, file.name)
+    def _make_room(self, database: sqlite3.Connection) -> None:
+        """Remove what was not used for longest."""
+        (size,) = database.execute("SELECT coalesce(sum(size), 0) FROM results").fetchone()
+        oldest = "SELECT rowid, size FROM results ORDER BY used, size DESC LIMIT ?"
+        while size > self._limit:
+            surplus: list[tuple[int]] = []
+            for row, row_size in database.execute(oldest, (_ROWS,)).fetchall():
+                if size > self._limit:
+                    surplus.append((row,))
+                    size -= row_size
+            database.executemany("DELETE FROM results WHERE rowid = ?", surplus)
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        """Go on without; a damaged file is removed, so that the next build begins a new one."""
+        if self._database is not None:
+            self._database.close()
+        self._database = None
+        if _is_damage(error):
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+        self.warning = f"{self._path} is not used: {error}"
 
 
-def _held(descriptor: int, held: contextlib.ExitStack) -> int:
-    held.callback(os.close, descriptor)
-    return descriptor
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is not what it should be, rather than in use, read-only, or on a full disk."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE
 
 
-def _value(descriptor: int, kind: Kind, key: str) -> bytes | None:
-    """What the open file holds, if that is what was kept under its name."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST + _DIGEST_SIZE:
-        return None
-    data = os.read(descriptor, status.st_size)
-    value = data[_DIGEST_SIZE:]
-    if data[:_DIGEST_SIZE] != _digest(kind, key, value):
-        return None
-    now = time.time()
-    if abs(now - status.st_mtime) > DAY:
-        with contextlib.suppress(OSError):  # a disk that cannot be written still answers
-            os.utime(descriptor)
-    return value
-
-
-def _digest(kind: Kind, key: str, value: bytes) -> bytes:
-    return hashlib.sha256(f"{kind.value} {key}\n".encode() + value).digest()
+def _digest(kind: str, key: str, value: bytes) -> bytes:
+    return hashlib.sha256(f"{kind} {key}\n".encode() + value).digest()
