@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from casemate.builder.asked_files import asked_files
 from casemate.builder.bundle import Bundle, new_bundle
 from casemate.builder.closure import Interpreter, PythonClosure
 from casemate.builder.contents import Considered, ImageFile
+from casemate.builder.find_library import with_find_library
 from casemate.builder.image import ImageContents, write_image
 from casemate.builder.layers import LayerFile
 from casemate.builder.layout import PYTHON_HOME, interpreter_path
@@ -17,6 +19,7 @@ from casemate.builder.libraries import LibrarySources, check_libraries, find_lib
 from casemate.builder.manifest import LibOs, make_manifest
 from casemate.builder.measurement import measure
 from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.openssl import openssl_files
 from casemate.builder.preflight import (
     Finding,
     Subject,
@@ -153,9 +156,11 @@ def preflight(application: Application, machine: Machine) -> tuple[Finding, ...]
 
 def _found(application: Application, machine: Machine) -> tuple[tuple[ImageFile, ...], tuple[Finding, ...]]:
     """Every trusted file as it was found, and what preflight says of the application with them."""
-    closure, program = application.closure, interpreter_path(application.interpreter.version)
+    closure = application.closure
     system = system_files(application.project, application.folder, closure.interface, machine.system)
     files = (*closure.files, *system)
+    paths = (file.path for file in files)
+    files += asked_files(application.project, closure, machine.system.zones, machine.libraries.places, paths)
     subject = Subject(
         project=application.project,
         modules=closure.modules,
@@ -164,11 +169,29 @@ def _found(application: Application, machine: Machine) -> tuple[tuple[ImageFile,
     )
     findings = check_application(subject, files)
     try:
-        libraries = find_libraries(files, executable=program, sources=machine.libraries)
+        libraries = _libraries(files, application, machine)
     except ClosureError:
         require_acceptable(findings)  # which may say why: a library of another system has none of its own
         raise
-    return (*files, *libraries), joined(findings, check_native(subject, libraries))
+    found = with_find_library((*files, *libraries), application.interpreter.version)
+    return found, joined(findings, check_native(subject, libraries))
+
+
+def _libraries(
+    files: tuple[ImageFile, ...], application: Application, machine: Machine
+) -> tuple[ImageFile, ...]:
+    """Libraries, and what OpenSSL opens when it is among them."""
+    program, sources = interpreter_path(application.interpreter.version), machine.libraries
+    named = application.closure.libraries
+    libraries = find_libraries(files, executable=program, sources=sources, named=named)
+    opened = openssl_files((*files, *libraries), sources.places)
+    if not any(file.path.endswith(".so") for file in opened):
+        return (*libraries, *opened)
+    return (
+        *libraries,
+        *opened,
+        *find_libraries((*files, *libraries, *opened), executable=program, sources=sources),
+    )
 
 
 def _files(application: Application, machine: Machine, found: tuple[ImageFile, ...]) -> tuple[ImageFile, ...]:

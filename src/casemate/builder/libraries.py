@@ -9,12 +9,14 @@ finished image inside the image: what it finds is what the enclave will find.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from posixpath import basename, dirname, normpath
 from typing import Final, Protocol
 
+from casemate.builder.closure.values import NamedByCode
 from casemate.builder.contents import ImageFile, Reason, Rule
 from casemate.builder.layers import LayerFile
 from casemate.builder.layout import APPLICATION_ROOT, GLIBC_ROOT, NATIVE_ROOT, PYTHON_HOME
@@ -49,6 +51,8 @@ GLIBC_FILES: Final = frozenset(
     }
 )
 _ELF_START: Final = 64
+#: The highest number in the soname of a library that is looked for without one.
+_HIGHEST_VERSION: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +72,9 @@ class NamedLibrary:
     why: str
 
 
-#: Not here, because applications work without: OpenSSL's legacy provider and engines, gconv modules of the C
-#: library (Python has its own codecs), NSS modules other than files and dns, what ``ctypes.util`` looks for.
+#: Not here, because applications work without: gconv modules of the C library (Python has its own codecs),
+#: NSS modules other than files and dns, libidn2 (Python encodes host names itself). What Python code opens is
+#: found with it, OpenSSL's providers by :mod:`casemate.builder.openssl`.
 NAMED_LIBRARIES: Final = (
     NamedLibrary(
         name="libgcc_s.so.1", opened_by="libc.so.6", why="pthread_cancel, pthread_exit and backtrace"
@@ -132,7 +137,11 @@ class LibrarySources:
 
 
 def find_libraries(
-    files: Iterable[ImageFile], *, executable: str, sources: LibrarySources
+    files: Iterable[ImageFile],
+    *,
+    executable: str,
+    sources: LibrarySources,
+    named: Iterable[NamedByCode] = (),
 ) -> tuple[ImageFile, ...]:
     """The libraries that have to be added to ``files``, sorted by path.
 
@@ -140,6 +149,7 @@ def find_libraries(
         files: What the image holds so far; ELF files among them are opened by the process, in any order.
         executable: Path in the enclave of the program; one of ``files``.
         sources: Where to look.
+        named: What code opens by name. A name for which nothing is found is left out, unless it is required.
 
     Raises:
         ClosureError: A library is not found; or one name means two different files to two parts of the
@@ -155,6 +165,8 @@ def find_libraries(
             placement.knows(opened, path)
             placement.add(edges)
     placement.add_named()
+    for asked in named:
+        placement.add_asked(asked)
     return tuple(sorted(placement.added.values(), key=lambda file: file.path))
 
 
@@ -234,14 +246,15 @@ class _Placement:
             )
         name = basename(interpreter.path)
         self.knows(interpreter, f"{GLIBC_ROOT}/{name}")
-        self._put(f"{GLIBC_ROOT}/{name}", interpreter, name, executable, f"PT_INTERP {interpreter.path}")
+        reason = _needed(executable, f"PT_INTERP {interpreter.path}")
+        self._put(f"{GLIBC_ROOT}/{name}", interpreter, name, reason)
 
     def knows(self, loaded: LoadedObject, path: str) -> None:
         """The place of an object is ``path``, whatever found it."""
         self._objects.append(loaded)
         self._places.setdefault(id(loaded), path)
 
-    def add(self, edges: Iterable[Edge], rule: Rule = Rule.NEEDED_LIBRARY) -> None:
+    def add(self, edges: Iterable[Edge]) -> None:
         """Place the targets of ``edges``; each requester has its place already."""
         for edge in edges:
             name, target = edge.name, edge.target
@@ -249,11 +262,11 @@ class _Placement:
             self._refuse_second_meaning(name, target)
             path = self._places.get(id(target)) or self._place(name, target)
             self._places.setdefault(id(target), path)
-            self._put(path, target, name, self._places[id(edge.requester)], _told(name, target), rule)
+            of = self._places[id(edge.requester)]
+            self._put(path, target, name, _needed(of, _told(name, target)))
             if dirname(path) == NATIVE_ROOT and name not in (basename(path), target.dynamic.soname):
-                self._put(
-                    f"{NATIVE_ROOT}/{name}", target, name, path, f"DT_NEEDED {name}, another name", rule
-                )
+                again = _needed(path, f"DT_NEEDED {name}, another name")
+                self._put(f"{NATIVE_ROOT}/{name}", target, name, again)
 
     def add_named(self) -> None:
         """Add what libraries of the image open by name."""
@@ -266,8 +279,36 @@ class _Placement:
             self.knows(opened, path)
             self._refuse_second_meaning(known.name, opened)
             detail = f"{known.opened_by} opens {known.name} for {known.why}"
-            self._put(path, opened, known.name, self._places[id(caller)], detail, Rule.NAMED_LIBRARY)
+            reason = Reason(rule=Rule.NAMED_LIBRARY, of=self._places[id(caller)], detail=detail)
+            self._put(path, opened, known.name, reason)
             self.add(edges)
+
+    def add_asked(self, asked: NamedByCode) -> None:
+        """Add what Python code opens by name, if the loader finds it."""
+        failure: ClosureError | None = None
+        for name in _names(asked.name, self._sources.rules):
+            if name in self._by_name:
+                return
+            if self._is_without(name):
+                continue
+            try:
+                opened, edges = self._loader.open_name(name, self._loader.program)
+            except ClosureError as error:
+                failure = failure or error
+                continue
+            path = self._places.get(id(opened)) or self._place(name, opened)
+            self.knows(opened, path)
+            self._refuse_second_meaning(name, opened)
+            self._put(path, opened, name, asked.reason)
+            self.add(edges)
+            return
+        if asked.required and failure is not None:
+            raise failure
+
+    def _is_without(self, name: str) -> bool:
+        """Whether the library is one of the C library, and Gramine does not bring it."""
+        glibc = self._sources.glibc
+        return name in GLIBC_FILES and glibc is not None and name not in glibc
 
     def _shipped_versions(self, name: str, host: LoadedObject) -> tuple[str, ...]:
         """Symbol versions of the library that goes into the image, which may not be the host's."""
@@ -288,35 +329,24 @@ class _Placement:
                 return f"{folder}/{basename(target.path)}"
         return f"{NATIVE_ROOT}/{name}"
 
-    def _put(
-        self,
-        path: str,
-        target: LoadedObject,
-        name: str,
-        of: str,
-        detail: str,
-        rule: Rule = Rule.NEEDED_LIBRARY,
-    ) -> None:
+    def _put(self, path: str, target: LoadedObject, name: str, reason: Reason) -> None:
         if path in self._shipped or path in self.added:
             return
         content = self._sources.places.file(target.path)
         glibc = self._sources.glibc
         if name in GLIBC_FILES and glibc is not None:
-            if name not in glibc:
+            if self._is_without(name):
                 raise ClosureError(
                     f"library {name} of Gramine's C library",
                     expected="one of its files",
                     got="no such file",
-                    where=f"needed by {of}",
+                    where=f"needed by {reason.of}",
                     hint="Gramine does not bring this library; what needs it cannot run there",
                 )
             content = glibc[name]
-            rule = Rule.GRAMINE
+            reason = replace(reason, rule=Rule.GRAMINE)
         self.added[path] = ImageFile(
-            path=path,
-            content=content,
-            executable=name.startswith("ld-linux"),
-            reason=Reason(rule=rule, of=of, detail=detail),
+            path=path, content=content, executable=name.startswith("ld-linux"), reason=reason
         )
 
     def _refuse_second_meaning(self, name: str, target: LoadedObject) -> None:
@@ -331,6 +361,27 @@ class _Placement:
                 got=f"{first.path} and {target.path}",
                 hint="whichever is loaded first would be used: install versions that share the library",
             )
+
+
+def _needed(of: str, detail: str) -> Reason:
+    return Reason(rule=Rule.NEEDED_LIBRARY, of=of, detail=detail)
+
+
+def _names(asked: str, rules: SearchRules) -> tuple[str, ...]:
+    """Names that the loader can be asked for: those that ``ldconfig -p`` lists for a name without ``.so``."""
+    if ".so" in asked:
+        return (asked,)
+    form = re.compile(rf"lib{re.escape(asked)}\.so((?:\.\d+)*)")
+    known = {name: form.fullmatch(name) for name in rules.cache}
+    versions = {
+        name: tuple(int(part) for part in match[1].split(".") if part)
+        for name, match in known.items()
+        if match is not None
+    }
+    listed = sorted(versions, key=lambda name: versions[name], reverse=True)
+    # An image may have no cache; there the loader looks in its folders, and so do we, for any version.
+    guessed = (f"lib{asked}.so.{number}" for number in range(_HIGHEST_VERSION, -1, -1))
+    return (*listed, *guessed, f"lib{asked}.so")
 
 
 def _told(name: str, target: LoadedObject) -> str:

@@ -54,10 +54,20 @@ def zones_named(
     """Names of time zones."""
     for name in project.closure.included("zone"):
         reason = Reason(rule=Rule.INCLUDED, of=None, detail=f'include = "zone:{name}"')
-        yield NamedByCode(name=name, reason=reason, required=True)
+        yield NamedByCode(name=name, reason=reason, required=True, file=_installed_zone(graph, name))
     for node, opened in _all(graph, {Opens.ZONE}):
         if opened.name is not None:
-            yield NamedByCode(name=opened.name, reason=_reason(Rule.TIME_ZONE, node, opened, path_of))
+            reason = _reason(Rule.TIME_ZONE, node, opened, path_of)
+            file = _installed_zone(graph, opened.name)
+            yield NamedByCode(name=opened.name, reason=reason, file=file)
+
+
+def _installed_zone(graph: Graph, name: str) -> Path | None:
+    """The file of a zone in the distribution that brings zones."""
+    package = graph.finder.find(ZONE_PACKAGES["tzdata"])
+    if package is None or ".." in name.split("/") or name.startswith("/"):
+        return None
+    return next((folder / name for _, folder in package.search if (folder / name).is_file()), None)
 
 
 def locales_named(graph: Graph, path_of: Callable[[Found], str | None]) -> Iterator[NamedByCode]:
@@ -128,8 +138,9 @@ def named_questions(graph: Graph, project: Project) -> Iterator[Question]:
 
 
 def _all(graph: Graph, kinds: set[Opens]) -> Iterator[tuple[Node, Opened]]:
+    """Not those of the standard library, which defines the functions, and has examples of their use."""
     for node in graph.nodes.values():
-        for opened in node.scan.opened:
+        for opened in () if _is_standard(node) else node.scan.opened:
             if opened.what in kinds:
                 yield node, opened
 
@@ -147,3 +158,7 @@ def _place(node: Node, opened: Opened) -> str:
 
 def _is_own(node: Node) -> bool:
     return node.found.root is not None and node.found.root.owner is Owner.APPLICATION
+
+
+def _is_standard(node: Node) -> bool:
+    return node.found.root is None or node.found.root.owner is Owner.STANDARD_LIBRARY

@@ -2,8 +2,9 @@
 
 A wheel brings ``pkg/libthing.so`` and loads it with ``CDLL(dirname(__file__) + "/libthing.so")``, or by a
 table of names, or hands ``"thing"`` to a database. So a library counts when a reached module of the same
-top-level package has its name in its text, with or without ``lib`` and ``.so``. Extension modules are found as
-modules, and what another library needs by ``DT_NEEDED`` is found with that one.
+top-level package has its name in quotation marks, alone or behind a slash, with or without ``lib`` and
+``.so``. Extension modules are found as modules, and what another library needs by ``DT_NEEDED`` is found with
+that one.
 """
 
 from __future__ import annotations
@@ -97,5 +98,5 @@ def _sources(graph: Graph, top: str) -> Iterator[tuple[str, bytes]]:
 def _named_by(file: str, sources: dict[str, bytes]) -> str | None:
     match = _LIBRARY.fullmatch(file)
     word = re.escape(match["name"].encode()) if match is not None else b""
-    text = re.compile(rb"(?<![A-Za-z0-9])(?:lib)?" + word + rb"(?![A-Za-z0-9_])")
+    text = re.compile(rb"[\"'/](?:lib)?" + word + rb"(?:\.so[\d.]*)?[\"']")
     return next((name for name, source in sources.items() if text.search(source)), None)

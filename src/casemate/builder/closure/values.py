@@ -91,11 +91,13 @@ class NamedByCode:
         name: As the code has it: ``"libz.so.1"``, ``"z"`` for ``find_library``, ``"Europe/Berlin"``.
         reason: Who asks.
         required: Whether it has to be there: ``casemate.toml`` says so. Code may have other names to try.
+        file: A file of this machine that will do where the system has none.
     """
 
     name: str
     reason: Reason
     required: bool = False
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
