@@ -21,8 +21,6 @@ _CATCHES_FAILURE: Final = frozenset(
         "BlockingIOError", "shutil.Error",
     }
 )  # fmt: skip
-#: Calls that fail by giving nothing.
-_GIVE_NONE: Final = frozenset({"ctypes.util.find_library"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,13 +184,6 @@ class _Visitor(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and id(node) not in self._documentation:
             self._found.texts.append(Text(value=node.value, line=node.lineno))
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:
-        """``find_library("z") or "libz.so.1"`` goes on when the first gives nothing."""
-        for value in node.values:
-            gives_nothing = isinstance(value, ast.Call) and self._found.resolve(value.func) in _GIVE_NONE
-            with self._under(guarded=gives_nothing and value is not node.values[-1]):
-                self.visit(value)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         """An annotation calls nothing."""

@@ -227,12 +227,6 @@ CASES = (
         code="from logging.handlers import SysLogHandler\nSysLogHandler(('logs.internal', 514))",
     ),
     _found(
-        rule="find-library",
-        where="notes.py:2",
-        code="from ctypes.util import find_library\nfind_library('z')",
-    ),
-    Case(rule="find-library", code="import ctypes\nctypes.CDLL('libz.so.1')"),
-    _found(
         rule="process-title", where="notes.py:2", code="import setproctitle\nsetproctitle.setproctitle('a')"
     ),
     Case(rule="process-title", code="import setproctitle\nsetproctitle.getproctitle()"),
@@ -363,12 +357,6 @@ def test_what_is_caught_for_another_reason_stays_as_grave() -> None:
     code = "import os\ntry:\n    os.link('a', 'b')\nexcept ImportError:\n    os.link('a', 'b')"
 
     assert [finding.severity.value for finding in findings(code)] == ["error", "error"]
-
-
-def test_a_name_that_is_looked_up_with_a_fallback_is_only_noted() -> None:
-    code = "from ctypes.util import find_library\nlibrary = find_library('z') or 'libz.so.1'"
-
-    assert [(it.rule, it.severity.value) for it in findings(code)] == [("find-library", "note")]
 
 
 def test_methods_of_the_application_s_own_objects_count_where_they_are_imported_by_their_full_name() -> None:
