@@ -15,7 +15,7 @@ from casemate.cli.image_source import registry_options
 from casemate.errors import ProjectError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from casemate.builder.build import Application, Built
+    from casemate.builder.build import Application, Built, Machine
     from casemate.cli.build_image import ImageRequest
     from casemate.project import Project
 
@@ -124,14 +124,36 @@ def build_bundle(
         use_cache: Whether what former builds have kept is used.
         image: The image with the application; ``None``: it lies in ``directory``.
     """
-    from casemate.adapters.gramine_installation import find_gramine
     from casemate.builder.build import build
     from casemate.builder.cautions import cautions
+    from casemate.cli.shown_findings import findings_shown
+
+    with (
+        findings_shown(),
+        prepared(directory, python=python, gramine=gramine, use_cache=use_cache, image=image) as parts,
+    ):
+        application, machine, progress = parts
+        built = build(application, machine, output, progress)
+    for caution in cautions(application.project, built.record.gramine_version):
+        click.echo(f"warning: {caution}", err=True)
+    return built, application
+
+
+@contextmanager
+def prepared(
+    directory: Path,
+    *,
+    python: Path | None,
+    gramine: Path | None,
+    use_cache: bool,
+    image: ImageRequest | None,
+) -> Iterator[tuple[Application, Machine, Callable[[str], None]]]:
+    """What is built, what it is built from, and who is told how far it is; arguments as of a build."""
+    from casemate.adapters.gramine_installation import find_gramine
     from casemate.cli.build_host import host_application, host_machine
     from casemate.cli.build_image import image_parts
     from casemate.cli.build_keeping import keeping
     from casemate.cli.build_platform import Work
-    from casemate.cli.shown_findings import findings_shown
     from casemate.settings import Settings
 
     settings = Settings.from_environment()
@@ -139,7 +161,6 @@ def build_bundle(
     if installed is None:
         click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     with (
-        findings_shown(),
         _progress() as progress,
         keeping(settings, use=use_cache) as kept,
         ExitStack() as held,
@@ -150,10 +171,7 @@ def build_bundle(
         else:
             application = host_application(read_project(directory), directory, python, work)
             machine = host_machine(application.interpreter, work)
-        built = build(application, machine, output, progress)
-    for caution in cautions(application.project, built.record.gramine_version):
-        click.echo(f"warning: {caution}", err=True)
-    return built, application
+        yield application, machine, progress
 
 
 def read_project(directory: Path) -> Project:

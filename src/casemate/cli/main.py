@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "init": "Look at an application and write its casemate.toml.",
     "build": "Turn an application into a bundle: image, manifest, measurement.",
     "unpack": "Write the files of a bundle's image into a folder.",
+    "preflight": "Say what of an application does not run in Gramine, and what to do instead.",
     "explain": "Say why a file is trusted, as a chain of reasons.",
     "lint": "Judge manifests, their templates and Dockerfiles, and mend what has one answer.",
     "measure": "Compute MRENCLAVE of a measured manifest and a platform image.",
