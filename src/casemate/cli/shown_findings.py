@@ -1,4 +1,4 @@
-"""What preflight has found, for people, on standard error."""
+"""What preflight has found, for people."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 _STYLES = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
-def show_findings(findings: Iterable[Finding]) -> None:
+def show_findings(findings: Iterable[Finding], *, err: bool = True) -> None:
     """Each finding with its place, what happens and what to do; accepted ones are passed over.
 
-    Rules that were found in several places are explained once.
+    Args:
+        findings: Of a rule that was found in several places, the first is explained.
+        err: Whether it goes to standard error.
     """
     explained: set[str] = set()
     for finding in findings:
@@ -27,11 +29,11 @@ def show_findings(findings: Iterable[Finding]) -> None:
             continue
         severity = click.style(finding.severity.value, fg=_STYLES[finding.severity.value])
         place = printable(finding.where)
-        click.echo(f"{place}: {severity}[{finding.rule}]: {printable(finding.subject)}", err=True)
+        click.echo(f"{place}: {severity}[{finding.rule}]: {printable(finding.subject)}", err=err)
         if finding.rule not in explained:
             explained.add(finding.rule)
-            click.echo(f"    {finding.happens}", err=True)
-            click.echo(f"    {finding.mend}", err=True)
+            click.echo(f"    {finding.happens}", err=err)
+            click.echo(f"    {finding.mend}", err=err)
 
 
 @contextmanager
