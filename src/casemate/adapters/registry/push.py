@@ -22,6 +22,7 @@ _THERE: Final = frozenset({HTTPStatus.OK, HTTPStatus.NOT_FOUND})
 _BEGUN: Final = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.CREATED})
 _TAKEN: Final = frozenset({HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
 _DONE: Final = frozenset({HTTPStatus.CREATED})
+_NOT_IN_ORDER: Final = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 _STATUS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.ACCEPTED})
 
 
@@ -194,6 +195,9 @@ class _Upload:
                 place = self._send_chunk(chunk, sent, place)
                 sent, count = sent + len(chunk), 1
             except (Broken, Refusal) as trouble:
+                if isinstance(trouble, Refusal) and trouble.status == _NOT_IN_ORDER:
+                    # It has other bytes than it said; another upload may come to its end.
+                    raise Broken(trouble.what, transient=True) from trouble
                 self._registry.pause(trouble, count, place, self._subject)
                 count += 1
                 sent, place = self._status(place)
