@@ -17,6 +17,7 @@ from casemate.errors import ProjectError, RefusedError, UsageError
 if TYPE_CHECKING:
     from casemate.builder.build import Application, Built, Machine
     from casemate.cli.build_image import ImageRequest
+    from casemate.cli.image_source import RegistryOptions
     from casemate.project import Project
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -63,16 +64,8 @@ def command(
     rehearsed and shown, and holds on no SGX machine.
     """
     from casemate.builder.bundle import Bundle
-    from casemate.cli.build_image import ImageRequest
 
-    image = None if source == "host" else ImageRequest(source=source, registry=options["registry"])
-    if image is not None and python is not None:
-        raise UsageError(
-            "--python",
-            expected="only beside --from host",
-            got=source,
-            hint="an image has its own interpreter",
-        )
+    image = image_request(source, python, options["registry"])
     expected = _expected(options["expect"])
     was_signed = Bundle(output).signature_path.is_file()
     built, application = build_bundle(
@@ -92,6 +85,22 @@ def command(
             where=str(output),
             hint=f"casemate diff says what has changed between {output} and the bundle that was expected",
         )
+
+
+def image_request(source: str, python: Path | None, registry: RegistryOptions) -> ImageRequest | None:
+    """The image that ``--from`` names; ``None`` for this machine."""
+    from casemate.cli.build_image import ImageRequest
+
+    if source == "host":
+        return None
+    if python is not None:
+        raise UsageError(
+            "--python",
+            expected="only beside --from host",
+            got=source,
+            hint="an image has its own interpreter",
+        )
+    return ImageRequest(source=source, registry=registry)
 
 
 def _expected(text: str | None) -> bytes | None:

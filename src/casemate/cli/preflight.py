@@ -50,11 +50,10 @@ def command(
     """
     from casemate.builder.build import preflight
     from casemate.builder.preflight import require_acceptable
-    from casemate.cli.build import prepared
-    from casemate.cli.build_image import ImageRequest
+    from casemate.cli.build import image_request, prepared
     from casemate.cli.shown_findings import show_findings
 
-    image = None if source == "host" else ImageRequest(source=source, registry=options["registry"])
+    image = image_request(source, python, options["registry"])
     use_cache = not options["no_cache"]
     with prepared(directory, python=python, gramine=gramine, use_cache=use_cache, image=image) as parts:
         application, machine, progress = parts

@@ -60,14 +60,16 @@ def test_a_secret_in_the_environment_is_warned_of(tmp_path: Path, capsys: pytest
     (tmp_path / "casemate.toml").write_text(
         '[app]\nname = "n"\nserve = "n:app"\nrequirements = ""\n[env]\nDB_PASSWORD = "hunter2"\n'
     )
-    run(["build", str(tmp_path), "-o", str(tmp_path / "b")])
+    (tmp_path / "n.py").write_text("def app(environ, start_response):\n    pass\n")
+    assert run(["preflight", str(tmp_path)]) == 0
 
-    error = capsys.readouterr().err
-    assert (
-        "warning: [env] DB_PASSWORD looks like a secret, and everyone who has the image can read it;"
-        " deliver it by [secrets].\n"
-    ) in error
-    assert "hunter2" not in error
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "casemate.toml: env.DB_PASSWORD: warning[secret-in-env]: DB_PASSWORD\n"
+        "    the variable looks like a secret, and everyone who has the image can read its value in the manifest\n"
+        "    deliver it by [secrets]\n"
+    )
+    assert "hunter2" not in captured.err
 
 
 def test_a_source_that_is_a_link_out_of_the_application_is_refused(
