@@ -66,7 +66,8 @@ def test_a_secret_in_the_environment_is_warned_of(tmp_path: Path, capsys: pytest
     captured = capsys.readouterr()
     assert captured.out == (
         "casemate.toml: env.DB_PASSWORD: warning[secret-in-env]: DB_PASSWORD\n"
-        "    the variable looks like a secret, and everyone who has the image can read its value in the manifest\n"
+        "    the variable looks like a secret, and everyone who has the image can read its value in the "
+        "manifest\n"
         "    deliver it by [secrets]\n"
     )
     assert "hunter2" not in captured.err
