@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,18 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Interpreter of the application.  [default: the Python that runs casemate]",
 )
 @click.option("--gramine", type=_FOLDER, metavar="PREFIX", help="Prefix of the Gramine that will run it.")
+@click.option(
+    "--gsc-manifest",
+    type=_FILE,
+    metavar="FILE",
+    help="Follow a manifest that was written for GSC: what has a counterpart is taken over, the rest is named.",
+)
+@click.option(
+    "--save-project",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the casemate.toml that is built to FILE, for an image that has none.",
+)
 @click.option("--expect", metavar="MRENCLAVE", help="Fail unless this is what the bundle measures to.")
 @click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next build.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -65,7 +78,7 @@ def command(
     """
     from casemate.builder.bundle import Bundle
 
-    image = image_request(source, python, options["registry"])
+    image = _image(image_request(source, python, options["registry"]), options)
     expected = _expected(options["expect"])
     was_signed = Bundle(output).signature_path.is_file()
     built, application = build_bundle(
@@ -101,6 +114,17 @@ def image_request(source: str, python: Path | None, registry: RegistryOptions) -
             hint="an image has its own interpreter",
         )
     return ImageRequest(source=source, registry=registry)
+
+
+def _image(image: ImageRequest | None, options: Mapping[str, Any]) -> ImageRequest | None:
+    """The image, with what only means something beside one."""
+    if image is not None:
+        return replace(image, gsc_manifest=options["gsc_manifest"], save=options["save_project"])
+    for name in ("gsc_manifest", "save_project"):
+        if options[name] is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(option, expected="only beside --from IMAGE", got="--from host")
+    return None
 
 
 def _expected(text: str | None) -> bytes | None:

@@ -46,10 +46,14 @@ class ImageRequest:
     Attributes:
         source: ``oci:…``, ``docker-archive:…`` or ``docker://…``.
         registry: How to reach a registry; ``None`` for the usual way.
+        gsc_manifest: A manifest for GSC, to be followed; ``None``: there is none.
+        save: Where the ``casemate.toml`` goes that was built; ``None``: nowhere.
     """
 
     source: str
     registry: RegistryOptions | None = None
+    gsc_manifest: Path | None = None
+    save: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,11 +214,15 @@ def tell(application: ImageApplication) -> None:
     for note in application.notes:
         _note(note)
     for name in application.secrets:
-        click.echo(
-            f"warning: {name}, set in the image, looks like a secret and is not copied; "
-            "deliver it by [secrets].",
-            err=True,
-        )
+        _warn_of_secret(name, "the image")
+
+
+def _warn_of_secret(name: str, place: str) -> None:
+    click.echo(
+        f"warning: {name}, set in {place}, looks like a secret and is not copied: "
+        f'[secrets] "env:{name}" = "kbs:///default/NAME/TAG" delivers it.',
+        err=True,
+    )
 
 
 def _note(text: str) -> None:
@@ -223,18 +231,48 @@ def _note(text: str) -> None:
 
 def _project(opened: OpenedImage, directory: Path, request: ImageRequest) -> tuple[Project, dict[str, str]]:
     """What ``casemate.toml`` says, or what the image's configuration does; and digests of what was read."""
-    from casemate.cli.build import read_project
+    from casemate.builder.writing import write_files
     from casemate.cli.build_host import file_digests
     from casemate.project import parse_project
     from casemate.project.template import render_project
 
-    image = {"image": opened.image.digest}
+    sources = {"image": opened.image.digest}
     if (directory / PROJECT_FILE).is_file():
-        project = read_project(directory)
-        return project, {**file_digests(directory, PROJECT_FILE, project.closure.trace), **image}
-    application = derived(opened, request)
-    tell(application)
-    return parse_project(render_project(application.draft).encode(), PROJECT_FILE), image
+        data = (directory / PROJECT_FILE).read_bytes()
+        sources |= file_digests(directory, PROJECT_FILE)
+    else:
+        application = derived(opened, request)
+        tell(application)
+        data = render_project(application.draft).encode()
+    if request.gsc_manifest is not None:
+        data = _with_gsc_manifest(data, request, request.gsc_manifest, opened.root)
+        sources |= file_digests(request.gsc_manifest.parent, request.gsc_manifest.name)
+        if request.save is None:
+            click.echo(f"What is built, as {PROJECT_FILE} says it:\n\n{data.decode()}", err=True)
+    project = parse_project(data, PROJECT_FILE)
+    if request.save is not None:
+        write_files({request.save: data})
+    return project, {**sources, **file_digests(directory, project.closure.trace)}
+
+
+def _with_gsc_manifest(data: bytes, request: ImageRequest, manifest: Path, root: ImageRoot) -> bytes:
+    """A ``casemate.toml`` with what a manifest for GSC says above it."""
+    import tomllib
+
+    import tomli_w
+
+    from casemate.builder.foreign.gsc import convert_gsc_manifest, merged
+    from casemate.cli.reading import read_file
+    from casemate.project import parse_project
+
+    parse_project(data, PROJECT_FILE)
+    converted = convert_gsc_manifest(read_file(manifest), str(manifest), root)
+    for key, reason in converted.notes:
+        _note(f"{key}: {reason}")
+    for name in converted.secrets:
+        _warn_of_secret(name, str(manifest))
+    text = tomli_w.dumps(merged(tomllib.loads(data.decode()), converted))
+    return f"# casemate build --from {request.source} --gsc-manifest {manifest.name}\n\n{text}".encode()
 
 
 def _source(opened: OpenedImage, project: Project, directory: Path, *, is_told: bool) -> Path:
