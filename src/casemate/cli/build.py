@@ -49,7 +49,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--gsc-manifest",
     type=_FILE,
     metavar="FILE",
-    help="Follow a manifest that was written for GSC: what has a counterpart is taken over, the rest is named.",
+    help="Follow a manifest that was written for GSC: take over what has a counterpart, and name the rest.",
 )
 @click.option(
     "--save-project",
