@@ -78,6 +78,24 @@ class GramineInstallation:
             glibc={file.name: file for file in sorted(runtime.iterdir()) if file.is_file()},
         )
 
+    @property
+    def direct_loader(self) -> Path:
+        """``libpal.so`` that runs without SGX.
+
+        Raises:
+            ToolchainError: Gramine was built without it.
+        """
+        loader = self.libos.parent / "direct" / "libpal.so"
+        if not loader.is_file():
+            raise ToolchainError(
+                "Gramine",
+                expected=f"{loader.relative_to(self.prefix)}",
+                got="no such file",
+                where=str(self.prefix),
+                hint="install a Gramine that is built with -Ddirect=enabled",
+            )
+        return loader
+
 
 def find_gramine(prefix: Path | None, usual: tuple[Path, ...] = USUAL_PREFIXES) -> GramineInstallation | None:
     """The Gramine below ``prefix``; without a prefix, the first below one of ``usual``, if any.

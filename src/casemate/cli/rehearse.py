@@ -12,9 +12,10 @@ from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
     from casemate.builder.bundle import Bundle
+    from casemate.rehearsal.direct import DirectGramine
     from casemate.rehearsal.recording import Recording
     from casemate.rehearsal.report import Report
-    from casemate.rehearsal.run import Rehearsal
+    from casemate.rehearsal.session import Session
     from casemate.simulator.platform import SimulatedPlatform
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -31,10 +32,16 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--rootfs", type=_FOLDER, help="Root file system to run from.  [default: the bundle's image]")
 @click.option(
     "--runtime",
-    type=click.Choice(["sandbox"]),
+    type=click.Choice(["sandbox", "gramine-direct"]),
     default="sandbox",
     show_default=True,
-    help="What stands for Gramine: namespaces and FUSE.",
+    help="What stands for Gramine: namespaces, FUSE and seccomp; or an installed Gramine, without SGX.",
+)
+@click.option(
+    "--gramine",
+    type=_FOLDER,
+    metavar="PREFIX",
+    help="Prefix of the Gramine for --runtime gramine-direct.  [default: looked for in the usual places]",
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Stop it after so many seconds.")
 @click.option(
@@ -55,13 +62,14 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 def command(  # noqa: PLR0913 - one argument for each option
     bundle: Path,
+    *,
     platform: Path | None,
     rootfs: Path | None,
     runtime: str,
+    gramine: Path | None,
     timeout: float | None,
     passed: tuple[str, ...],
     record: Path | None,
-    *,
     as_json: bool,
 ) -> None:
     """Run BUNDLE on this machine, as Gramine would, with simulated attestation.
@@ -71,17 +79,25 @@ def command(  # noqa: PLR0913 - one argument for each option
     Ctrl-C.
     """
     from casemate.builder.bundle import Bundle
+    from casemate.rehearsal.direct import DirectRehearsal
     from casemate.rehearsal.loading import stage_of
     from casemate.rehearsal.run import Rehearsal
     from casemate.settings import variables
 
-    del runtime  # there is one
     opened = Bundle.open(bundle)
-    recording = _recording(opened, record)
-    stage = stage_of(opened, _platform(platform), rootfs)
+    session: Session
     stdout = 2 if as_json else 1
-    with Rehearsal(stage, outside=variables(passed), stdout=stdout) as rehearsal:
-        report = _run(rehearsal, timeout)
+    if runtime == "gramine-direct":
+        _refuse_with(runtime, platform=platform, rootfs=rootfs, record=record)
+        recording = None
+        session = DirectRehearsal(opened, _gramine(gramine), outside=variables(passed), stdout=stdout)
+    else:
+        _refuse_with(runtime, gramine=gramine)
+        recording = _recording(opened, record)
+        stage = stage_of(opened, _platform(platform), rootfs)
+        session = Rehearsal(stage, outside=variables(passed), stdout=stdout)
+    with session:
+        report = _run(session, timeout)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
@@ -92,6 +108,31 @@ def command(  # noqa: PLR0913 - one argument for each option
         click.echo(
             f"recorded in {record}: {len(trace.modules)} modules, {len(trace.data)} data files", err=True
         )
+
+
+def _refuse_with(runtime: str, **options: object) -> None:
+    """Options that mean nothing to a runtime."""
+    from casemate.errors import UsageError
+
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name}", expected=f"no such option with --runtime {runtime}", got=str(value))
+
+
+def _gramine(prefix: Path | None) -> DirectGramine:
+    from casemate.adapters.gramine_installation import USUAL_PREFIXES, find_gramine
+    from casemate.errors import ToolchainError
+    from casemate.rehearsal.direct import DirectGramine
+
+    found = find_gramine(prefix)
+    if found is None:
+        raise ToolchainError(
+            "Gramine",
+            expected="an installed one",
+            got="none in " + ", ".join(map(str, USUAL_PREFIXES)),
+            hint="name its prefix with --gramine, or rehearse in the sandbox, which needs none",
+        )
+    return DirectGramine(version=found.version, loader=found.direct_loader, libos=found.libos)
 
 
 def _recording(bundle: Bundle, file: Path | None) -> Recording | None:
@@ -111,7 +152,7 @@ def _platform(folder: Path | None) -> SimulatedPlatform:
     return SimulatedPlatform.create(now) if folder is None else open_platform(folder, now)
 
 
-def _run(rehearsal: Rehearsal, timeout: float | None) -> Report:
+def _run(rehearsal: Session, timeout: float | None) -> Report:
     """Wait, handing SIGTERM and SIGINT on as the SIGTERM that Gramine injects."""
     import signal
 
@@ -132,7 +173,7 @@ def _show(report: Report) -> None:
 
     console = Console(stderr=True)
     if report.findings and console.is_terminal:
-        table = Table("refused", "file", "asked for by", title="Files that the application did not get")
+        table = Table("refused", "what", "asked for by", title="What the application did not get")
         for finding in report.findings:
             table.add_row(finding.kind.value, Text(printable(finding.path)), Text(printable(finding.asker)))
         console.print(table)
@@ -145,10 +186,11 @@ def _show(report: Report) -> None:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     for note in report.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    opened = "" if report.opened is None else f"{report.opened} trusted files opened, "
+    root = "no platform" if report.root_sha256 is None else f"root of the platform {report.root_sha256}"
     console.print(
-        f"rehearsed for {report.seconds:.1f} s: {report.opened} trusted files opened, "
-        f"{len(report.findings)} refused, exit code {report.exit_code}; simulated MRENCLAVE "
-        f"{report.mrenclave}, root of the platform {report.root_sha256}",
+        f"rehearsed for {report.seconds:.1f} s: {opened}{len(report.findings)} refused, "
+        f"exit code {report.exit_code}; simulated MRENCLAVE {report.mrenclave}, {root}",
         markup=False,
         highlight=False,
         soft_wrap=True,

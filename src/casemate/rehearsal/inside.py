@@ -129,7 +129,10 @@ def keep(channel: socket.socket, plan: dict[str, Any]) -> None:
     write("no-namespaces", "/proc/sys/user/max_user_namespaces", "0")
     if plan["hostname"] is not None:
         do("hostname", plan["hostname"], socket.sethostname, plan["hostname"])
-    mount_root(channel, plan)
+    if plan["image"] is None:
+        mount_root(channel, plan)
+    else:
+        show_image(plan)
     do("unshare-pid", "PID namespace", _libc.unshare, CLONE_NEWPID)
     reading, writing = os.pipe()
     child = os.fork()
@@ -228,6 +231,18 @@ def mount_root(channel: socket.socket, plan: dict[str, Any]) -> None:
     os.close(descriptor)
 
 
+def show_image(plan: dict[str, Any]) -> None:
+    """The image as a node shows it: read-only, with what a container runtime mounts into it."""
+    root = plan["root"]
+    bind_read_only("mount-image", plan["image"], root, MS_NOSUID | MS_NODEV)
+    for source, target in plan["volumes"]:
+        mount("mount-volume", source, root + target, None, MS_BIND)
+    mount("mount-tmpfs", "tmpfs", f"{root}/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755")
+    for device in plan["devices"]:
+        os.close(os.open(root + device, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
+    mount("mount-sys", "/sys", f"{root}/sys", None, MS_BIND | MS_REC)
+
+
 def become_application(channel: socket.socket, failure: int, plan: dict[str, Any]) -> NoReturn:
     """PID 1 of the new namespace: mount, change the root, give up all power, execute."""
     try:
@@ -240,7 +255,8 @@ def become_application(channel: socket.socket, failure: int, plan: dict[str, Any
         folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in plan["tmpfs"]]
         limit(plan["limits"])
         give_up_power()
-        filter_system_calls(channel, folders, bytes.fromhex(plan["filter"]))
+        if plan["filter"] is not None:  # Gramine brings a filter of its own
+            filter_system_calls(channel, folders, bytes.fromhex(plan["filter"]))
         execute(plan)
     except StepError as refusal:
         os.write(failure, json.dumps(refusal.to_message()).encode())

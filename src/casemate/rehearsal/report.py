@@ -43,12 +43,14 @@ class Report:
         stop: Why it was told to stop; ``None`` when it ended by itself.
         mrenclave: What its quotes say, hexadecimal.
         mrsigner: The same; all zeros for a bundle that is not signed.
-        root_sha256: SHA-256 of the DER of the simulated platform's root certificate, hexadecimal.
-        opened: Number of trusted files that were opened.
+        root_sha256: SHA-256 of the DER of the simulated platform's root certificate, hexadecimal; ``None``
+            without a platform.
+        opened: Number of trusted files that were opened; ``None`` where nobody counts.
         seconds: How long it ran, from the first step of its preparation.
         findings: What was refused, in the order in which it was asked for.
         notes: What was not as it will be under Gramine.
         said: What the attester said of the end of the application.
+        runtime: What stood for Gramine, as ``--runtime`` names it.
         asked: Trusted files that were opened or looked at, as the application sees them, sorted.
     """
 
@@ -56,12 +58,13 @@ class Report:
     stop: Stop | None
     mrenclave: str
     mrsigner: str
-    root_sha256: str
-    opened: int
+    root_sha256: str | None
+    opened: int | None
     seconds: float
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     said: Said | None = None
+    runtime: str = "sandbox"
     asked: tuple[str, ...] = ()
 
     @property
@@ -120,8 +123,9 @@ class Report:
             "exit_code": self.exit_code,
             "failed": self.failed,
             "stop": None if self.stop is None else self.stop.value,
+            "runtime": self.runtime,
             "simulated": True,
-            "platform": {"root_sha256": self.root_sha256},
+            "platform": None if self.root_sha256 is None else {"root_sha256": self.root_sha256},
             "mrenclave": self.mrenclave,
             "mrsigner": self.mrsigner,
             "opened": self.opened,

@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -26,22 +22,17 @@ from casemate.rehearsal import tree
 from casemate.rehearsal.attestation import AttestationDevice
 from casemate.rehearsal.filesystem import FileServer
 from casemate.rehearsal.findings import Kind, Recorder, find_stack_reader
-from casemate.rehearsal.output import Tee
 from casemate.rehearsal.plan import HOSTNAME, Plan
 from casemate.rehearsal.printed import missing_files, missing_modules, said_by_attester
 from casemate.rehearsal.report import Report, Stop
 from casemate.rehearsal.sandbox import Sandbox
 from casemate.rehearsal.seccomp import assemble
+from casemate.rehearsal.session import END_TIMEOUT, Session
 from casemate.rehearsal.supervisor import Supervisor
 from casemate.rehearsal.system_calls import Limits, make_rules
 from casemate.rehearsal.watching import Surroundings, Watcher
 from casemate.simulator.enclave import SimulatedEnclave
 
-#: Seconds between SIGTERM and SIGKILL, as Kubernetes has it by default.
-GRACE: Final = 30.0
-#: Seconds between two looks at the clock while waiting.
-_PACE: Final = 0.5
-_END_TIMEOUT: Final = 10.0
 _RESOLV_CONF: Final = "/etc/resolv.conf"
 _RESOLVER_OPTIONS: Final = ("edns0", "inet6", "rotate", "use-vc")
 #: What a shell adds to the number of the signal that ended a program.
@@ -73,8 +64,8 @@ class Stage:
     gramine: str = DEFAULT_GRAMINE_VERSION
 
 
-class Rehearsal:
-    """Runs one application; a context manager that leaves nothing behind.
+class Rehearsal(Session):
+    """Runs one application in the sandbox.
 
     Args:
         stage: Makes what is run, given a private empty folder for what it has to unpack.
@@ -91,99 +82,16 @@ class Rehearsal:
         stdout: int = 1,
         stderr: int = 2,
     ) -> None:
+        super().__init__(stdout=stdout, stderr=stderr)
         self._make_stage = stage
         self._outside = outside
-        self._stdout = stdout
-        self._stderr = stderr
-        self._stack = contextlib.ExitStack()
-        self._started: float | None = None
-        self._stop: Stop | None = None
-        self._deadline: float | None = None
-        self._report: Report | None = None
 
-    def __enter__(self) -> Self:
-        """Start it, unless it has been started."""
-        if self._started is None:
-            self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it at once if it still runs, and remove everything."""
-        self._stack.close()
-
-    @property
-    def report(self) -> Report | None:
-        """The report, once the application has ended."""
-        return self._report
-
-    @property
-    def process(self) -> int:
-        """Number of the application's process on this machine, once it has been started."""
-        return self._sandbox.pid
-
-    @property
-    def plan(self) -> Plan:
-        """What the manifest asks for, once it has been started."""
-        return self._plan
-
-    def start(self) -> None:
-        """Prepare everything and execute the application; returns as soon as it runs.
-
-        Raises:
-            RehearsalError: The machine, the image or the manifest does not allow it.
-            FormatError: The manifest is not one.
-        """
-        self._started = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            private = Path(tempfile.mkdtemp(prefix="casemate-rehearsal-"))
-            stack.callback(shutil.rmtree, private, ignore_errors=True)
-            self._stage = self._make_stage(private)
-            self._plan = Plan.from_manifest(load_manifest(self._stage.manifest))
-            self._recorder = _recorder(self._plan, self._stage)
-            self._tree = self._make_tree()
-            self._server = FileServer(self._tree, self._recorder, uid=self._plan.uid, gid=self._plan.gid)
-            # Pipes, both of them: a terminal that is handed over can be read from.
-            self._output, self._errors = Tee(self._stdout), Tee(self._stderr)
-            stack.callback(self._output.finish, _END_TIMEOUT)
-            stack.callback(self._errors.finish, _END_TIMEOUT)
-            self._start_sandbox(private, stack)
-            self._stack = stack.pop_all()
-
-    def terminate(self, reason: Stop = Stop.ASKED) -> None:
-        """Tell the application to end; the second time, end it."""
-        if self._stop is None and self._plan.sigterm:
-            self._sandbox.terminate()
-            self._deadline = time.monotonic() + GRACE
-        else:
-            self._sandbox.kill()
-        self._stop = self._stop or reason
-
-    def wait(self, timeout: float | None = None) -> Report:
-        """Wait for the end of the application; after ``timeout`` seconds it is told to end.
-
-        Returns:
-            The report; the same one when called again.
-        """
-        end = None if timeout is None else time.monotonic() + timeout
-        while self._report is None:
-            code = self._sandbox.wait(_PACE)
-            if code is not None:
-                self._report = self._finish(code)
-                break
-            now = time.monotonic()
-            if end is not None and now >= end and self._stop is None:
-                self.terminate(Stop.TIMEOUT)
-            if self._deadline is not None and now >= self._deadline:
-                self._sandbox.kill()
-        return self._report
-
-    def stop(self) -> Report:
-        """Tell the application to end, and wait until it has."""
-        if self._report is None:
-            self.terminate()
-        return self.wait()
+    def _prepare(self, private: Path) -> None:
+        self._stage = self._make_stage(private)
+        self._plan = Plan.from_manifest(load_manifest(self._stage.manifest))
+        self._recorder = _recorder(self._plan, self._stage)
+        self._tree = self._make_tree()
+        self._server = FileServer(self._tree, self._recorder, uid=self._plan.uid, gid=self._plan.gid)
 
     def _make_tree(self) -> tree.Tree:
         device = AttestationDevice(
@@ -203,7 +111,7 @@ class Rehearsal:
             instead=self._stage.instead,
         )
 
-    def _start_sandbox(self, private: Path, stack: contextlib.ExitStack) -> None:
+    def _execute(self, private: Path, stack: contextlib.ExitStack) -> None:
         root = private / "root"
         root.mkdir()
         rules = make_rules(_limits(self._plan, self._stage.gramine))
@@ -233,20 +141,18 @@ class Rehearsal:
                 stderr=self._errors.descriptor,
             )
         except RehearsalError as error:
-            self._server.join(_END_TIMEOUT)
+            self._server.join(END_TIMEOUT)
             raise _with_findings(error, self._recorder) from None
-        stack.callback(self._server.join, _END_TIMEOUT)
+        stack.callback(self._server.join, END_TIMEOUT)
         stack.callback(self._sandbox.close)
-        self._output.detach()
-        self._errors.detach()
 
     def _finish(self, code: int) -> Report:
         self._sandbox.close()
         if self._watcher.ended_by is not None:
             code = _BY_SIGNAL + self._watcher.ended_by
-        self._server.join(_END_TIMEOUT)
-        self._output.finish(_END_TIMEOUT)
-        printed = self._errors.finish(_END_TIMEOUT)
+        self._server.join(END_TIMEOUT)
+        self._output.finish(END_TIMEOUT)
+        printed = self._errors.finish(END_TIMEOUT)
         if code != 0:
             self._note_what_nothing_asked_for(printed)
         enclave = self._stage.enclave
@@ -258,7 +164,7 @@ class Rehearsal:
             root_sha256=_root_digest(enclave),
             opened=self._tree.opened,
             asked=self._tree.asked,
-            seconds=time.monotonic() - (self._started or 0.0),
+            seconds=self.seconds,
             findings=self._recorder.findings,
             notes=(*self._stage.notes, *_notes(self._plan, self._stop)),
             said=said_by_attester(printed) if code != 0 else None,
@@ -293,6 +199,7 @@ def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str,
     """What :mod:`casemate.rehearsal.inside` is told."""
     return {
         "private": str(private),
+        "image": None,
         "root": str(root),
         "uid": plan.uid,
         "gid": plan.gid,

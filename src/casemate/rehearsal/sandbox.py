@@ -86,8 +86,8 @@ class Sandbox:
         self,
         plan: dict[str, Any],
         private: Path,
-        serve: Callable[[int], None],
-        supervise: Callable[[int, list[int]], None],
+        serve: Callable[[int], None] | None = None,
+        supervise: Callable[[int, list[int]], None] | None = None,
         *,
         stdout: int | None,
         stderr: int | None,
@@ -99,7 +99,7 @@ class Sandbox:
             self._process = _start(inside, (str(path),), stdout=stdout, stderr=stderr)
         self.pid = 0
         try:
-            self._prepare(serve, supervise)
+            self._prepare(serve or _nothing, supervise or _nothing)
         except BaseException:
             self.close()
             raise
@@ -143,6 +143,10 @@ class Sandbox:
                 supervise(descriptors[0], descriptors[1:])
             else:
                 serve(descriptors[0])
+
+
+def _nothing(*_: object) -> None:
+    """For a plan that mounts and filters nothing of the rehearsal's."""
 
 
 def _start(

@@ -181,10 +181,8 @@ class Limits:
 def make_rules(limits: Limits) -> Rules:
     """The rules of one rehearsal."""
     rules: dict[int, tuple[Case, ...]] = dict.fromkeys(NUMBERS.values(), ())
-    done_without = frozenset(_DONE_WITHOUT.split())
     for name in lacking(limits.version):
-        quiet = name in done_without
-        rules[NUMBERS[name]] = (_refuse(name, errno.ENOSYS, quiet=quiet),)
+        rules[NUMBERS[name]] = (_refuse(name, errno.ENOSYS, quiet=done_without(name)),)
     cases = {**_process_cases(limits), **_file_cases(limits), **_memory_cases(), **_socket_cases()}
     for name, found in cases.items():
         rules[NUMBERS[name]] = tuple(found)
@@ -195,6 +193,11 @@ def make_rules(limits: Limits) -> Rules:
     for name in _WITHOUT_EFFECT:
         rules[NUMBERS[name]] = (_refuse(name, 0, quiet=True),)
     return rules
+
+
+def done_without(name: str) -> bool:
+    """Whether programs expect a call to be lacking and do without."""
+    return name in _DONE_WITHOUT.split()
 
 
 def judge(rules: Rules, number: int, arguments: Sequence[int]) -> Verdict:
