@@ -49,7 +49,7 @@ def write(folder: Path, broker: Broker | None, *secrets: Secret) -> None:
 
 
 REFUSED = """\
-casemate: error: variable LEVEL: expected one of "info", "all", got another text of 4 characters (environment)
+casemate: error: variable LEVEL: expected one of "info", "all", got another text of length 4 (environment)
 casemate: hint: give it such a value where the enclave is started: in a pod, below env of the container
 """
 

@@ -37,28 +37,28 @@ def test_a_value_that_meets_its_rule_stays_as_it_is(variable: Variable, value: s
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        (LEVEL, "trace", 'LEVEL: expected one of "info", "debug", got another text of 5 characters'),
+        (LEVEL, "trace", 'LEVEL: expected one of "info", "debug", got another text of length 5'),
         (LEVEL, None, 'LEVEL: expected one of "info", "debug", got nothing'),
-        (LEVEL, "", 'LEVEL: expected one of "info", "debug", got another text of 0 characters'),
+        (LEVEL, "", 'LEVEL: expected one of "info", "debug", got another text of length 0'),
         (
             REGION,
             "eu-central-1\n",
-            f"REGION: expected {REGION.rule}, got another text of 13 characters",
+            f"REGION: expected {REGION.rule}, got another text of length 13",
         ),
         (
             REGION,
             "eu-" + "a" * 40 + "-1",
-            f"REGION: expected {REGION.rule}, got another text of 45 characters",
+            f"REGION: expected {REGION.rule}, got another text of length 45",
         ),
         (
             NOTE,
             "secret",
-            "NOTE: expected printable text, at most 5 characters, got another text of 6 characters",
+            "NOTE: expected printable text, at most 5 characters, got another text of length 6",
         ),
         (
             NOTE,
             "\udc80",
-            "NOTE: expected printable text, at most 5 characters, got another text of 1 characters",
+            "NOTE: expected printable text, at most 5 characters, got another text of length 1",
         ),
     ],
 )

@@ -249,7 +249,7 @@ def admit(variables: Iterable[Variable], environment: MutableMapping[str, str]) 
         elif value is None and variable.absent is Absent.STOP:
             _refuse(variable, "nothing")
         elif value is not None and not variable.accepts(value):
-            _refuse(variable, f"another text of {len(value)} characters")
+            _refuse(variable, f"another text of length {len(value)}")
 
 
 def _refuse(variable: Variable, got: str) -> None:

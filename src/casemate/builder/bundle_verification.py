@@ -48,6 +48,8 @@ from casemate.formats.gramine_versions import gramine_version
 from casemate.keys import RsaPublicKey
 from casemate_attester.configuration import Workload
 from casemate_attester.errors import ExplainedError
+from casemate_attester.strict_json import canonical_json
+from casemate_attester.variables import Variable
 
 _DOCUMENTS: Final = frozenset(
     {
@@ -398,6 +400,12 @@ def _deployment(parts: BundleParts) -> Iterator[BundleCheck]:
     yield BundleCheck.same(part, "port", workload.listen.port, parts.deployment.port)
     measured = NONE if workload.broker is None else _place(workload.broker.url)
     yield BundleCheck.same(part, "broker", measured, told)
+    rules = (_rules(workload.variables), _rules(parts.deployment.variables))
+    yield BundleCheck.same(part, "variables of the host's", *rules)
+
+
+def _rules(variables: Iterable[Variable]) -> str:
+    return canonical_json([variable.to_json() for variable in variables]).decode()
 
 
 def _place(url: str) -> str:

@@ -40,5 +40,5 @@ def _cautions(project: Project, gramine: str | None) -> Iterator[str]:
     for mount in project.mounts:
         if isinstance(mount, EncryptedMount) and mount.key in _SEALED:
             yield f"[mounts] {mount.path}: {_SEALED[mount.key]}; a key from [secrets] does not have this flaw"
-    if gramine in _FAULTS:
+    if gramine is not None and gramine in _FAULTS:
         yield f"Gramine {gramine}: {_FAULTS[gramine]}"

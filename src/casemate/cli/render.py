@@ -11,6 +11,7 @@ import click
 
 from casemate.cli.commands import SuggestingGroup
 from casemate.cli.render_dockerfile import command as dockerfile
+from casemate.errors import UsageError
 
 if TYPE_CHECKING:
     from casemate.builder.bundle import Bundle
@@ -44,6 +45,14 @@ command.add_command(dockerfile)
     help="Group that owns /dev/sgx_enclave on the nodes, where it is not open to all.",
 )
 @click.option("--health-path", metavar="PATH", help="Path that answers 200 while the application is well.")
+@click.option(
+    "--env",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=lambda _context, _option, given: tuple(_variable(text) for text in given),
+    help="Value of a variable that [env] of casemate.toml lets pass; repeatable.",
+)
 @click.option("--allow-simulated", is_flag=True, help="Render a simulated bundle, which no cluster can run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def kubernetes(
@@ -62,6 +71,7 @@ def kubernetes(
     which it was loaded by hand.
     """
     from casemate.cluster.objects import kubernetes_objects
+    from casemate.cluster.variables import check_variables
     from casemate.cluster.workload import Choices, check, pin_image
 
     workload = read_workload(bundle)
@@ -72,6 +82,7 @@ def kubernetes(
         **chosen,
     )
     check(workload, choices, allow_simulated=allow_simulated)
+    check_variables(workload, choices.variables)
     objects = kubernetes_objects(workload, choices)
     _write(output, objects)
     if as_json:
@@ -80,6 +91,13 @@ def kubernetes(
     for item in objects:
         click.echo(str(output / item.file))
     _say_what_is_next(workload, output, image)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError("variable", expected="NAME=VALUE", got=ascii(text)[1:-1], where="--env")
+    return name, value
 
 
 def read_workload(path: Path) -> Workload:

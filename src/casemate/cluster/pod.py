@@ -103,12 +103,16 @@ def _pod_security(workload: Workload, choices: Choices) -> dict[str, Any]:
 
 
 def _container(workload: Workload, choices: Choices) -> dict[str, Any]:
-    """No command, no arguments, no environment: the measured manifest fixes them and ignores the pod's."""
+    """No command and no arguments: the measured manifest fixes them and ignores the pod's.
+
+    Of the environment the manifest lets pass what has a measured rule.
+    """
     mounts = [{"name": AESM_VOLUME, "mountPath": AESM_FOLDER, "readOnly": True}]
     mounts += [{"name": volume_name(folder), "mountPath": folder} for folder in workload.folders]
     return {
         "name": _CONTAINER,
         "image": choices.image,
+        **_variables(choices),
         "ports": [{"name": _PORT_NAME, "containerPort": workload.deployment.port, "protocol": "TCP"}],
         "resources": _resources(workload),
         "securityContext": {
@@ -119,6 +123,14 @@ def _container(workload: Workload, choices: Choices) -> dict[str, Any]:
         **_probes(workload, choices.health_path),
         "volumeMounts": mounts,
     }
+
+
+def _variables(choices: Choices) -> dict[str, Any]:
+    # Kubernetes would replace $(NAME); a doubled dollar stands for one.
+    listed = [
+        {"name": name, "value": value.replace("$(", "$$(")} for name, value in sorted(choices.variables)
+    ]
+    return {"env": listed} if listed else {}
 
 
 def _resources(workload: Workload) -> dict[str, Any]:

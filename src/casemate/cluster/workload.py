@@ -127,6 +127,7 @@ class Choices:
         storage: Size of the volume of each encrypted folder, a Kubernetes quantity; ``None`` without folders.
         device_groups: Group ids that own ``/dev/sgx_enclave`` on the nodes, where it is not open to all.
         health_path: Path that answers 200 while the application is well; ``None``: a connection is enough.
+        variables: Names and values of the variables that the enclave lets the host choose.
     """
 
     namespace: str
@@ -134,6 +135,7 @@ class Choices:
     storage: str | None = None
     device_groups: tuple[int, ...] = ()
     health_path: str | None = None
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 def encrypted_folders(manifest: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from typing import Final
 
 from casemate.errors import FormatError
 from casemate.project.values import Project
+from casemate_attester.errors import ConfigurationError
 from casemate_attester.strict_json import Fields, canonical_json, read_object
+from casemate_attester.variables import Variable
 
 #: Largest document that is read, in bytes.
 SIZE_LIMIT: Final = 64 * 1024
@@ -63,6 +65,7 @@ class Deployment:
         replicas: Number of pods.
         platform: Whose device plugin the nodes run.
         broker: Where the workload attests and fetches its secrets; ``None`` when it has no secrets.
+        variables: What whoever starts the pods may choose; the enclave has the same rules, measured.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Deployment:
     replicas: int
     platform: Platform
     broker: Endpoint | None
+    variables: tuple[Variable, ...] = ()
 
     @classmethod
     def of(cls, project: Project) -> Deployment:
@@ -80,6 +84,7 @@ class Deployment:
             replicas=project.kubernetes.replicas,
             platform=Platform(project.kubernetes.platform),
             broker=_endpoint(project.broker.url) if project.broker else None,
+            variables=project.variables,
         )
 
     @classmethod
@@ -100,6 +105,7 @@ class Deployment:
             replicas=fields.integer("replicas", low=1, high=REPLICAS_LIMIT),
             platform=_platform(fields),
             broker=_broker(fields),
+            variables=_variables(fields),
         )
         fields.done()
         return deployment
@@ -116,8 +122,18 @@ class Deployment:
                 "replicas": self.replicas,
                 "platform": self.platform.value,
                 "broker": broker,
+                "variables": [variable.to_json() for variable in self.variables],
             }
         )
+
+
+def _variables(fields: Fields) -> tuple[Variable, ...]:
+    try:
+        return tuple(Variable.from_fields(item) for item in fields.objects("variables"))
+    except ConfigurationError as error:
+        raise FormatError(
+            error.subject, expected=error.expected, got=error.got, where="deployment.json", hint=_REBUILD
+        ) from error
 
 
 def _endpoint(url: str) -> Endpoint:

@@ -415,6 +415,16 @@ MANIFEST = {"measurement.json: digest of the manifest", "measurement.json: MRENC
             id="broker of the deployment",
         ),
         pytest.param(
+            document(
+                "deployment.json",
+                lambda it: it.update(
+                    variables=[{"name": "A", "one_of": [], "max_length": 1, "absent": "stop"}]
+                ),
+            ),
+            {"deployment.json: variables of the host's", DEPLOYED},
+            id="variables of the deployment",
+        ),
+        pytest.param(
             document("deployment.json", lambda it: it.update(replicas=99)),
             {DEPLOYED},
             id="replicas of the deployment",

@@ -6,6 +6,7 @@ import pytest
 from casemate.errors import FormatError
 from casemate.formats.deployment import Deployment, Endpoint, Platform
 from casemate.project import Broker, parse_project
+from casemate_attester.variables import Variable
 
 PROJECT = b"""
 [app]
@@ -57,6 +58,25 @@ def test_an_address_without_host_and_port_is_refused() -> None:
     assert str(refusal.value) == 'address of the broker: expected "https://host:port", got "https://"'
 
 
+def test_what_the_host_may_choose_is_told_with_its_rule() -> None:
+    text = PROJECT + b'[env]\nLEVEL = { pass = true, one_of = ["info"] }\n'
+
+    deployment = Deployment.of(parse_project(text, "casemate.toml"))
+
+    assert deployment.variables == (Variable(name="LEVEL", one_of=("info",)),)
+    assert Deployment.parse(deployment.to_bytes()) == deployment
+
+
+def test_a_rule_that_is_none_is_refused() -> None:
+    rule = {"name": "LD_AUDIT", "one_of": [], "max_length": 1, "absent": "stop"}
+    with pytest.raises(FormatError) as refusal:
+        Deployment.parse(document(variables=[rule]))
+    assert str(refusal.value) == (
+        "variable that the host may choose: expected none that decides which code runs, which peers are "
+        "believed or what is given away, got LD_AUDIT (deployment.json)"
+    )
+
+
 def test_a_project_without_a_broker_has_none() -> None:
     project = parse_project(b'[app]\nname = "notes"\nserve = "notes:app"\n', "casemate.toml")
     deployment = Deployment.of(project)
@@ -67,7 +87,7 @@ def test_a_project_without_a_broker_has_none() -> None:
 def test_the_bytes_are_canonical_and_read_back() -> None:
     assert NOTES.to_bytes() == (
         b'{"broker":{"host":"broker.internal","port":8080},"kind":"casemate.deployment","name":"notes",'
-        b'"platform":"intel","port":9443,"replicas":2,"version":1}'
+        b'"platform":"intel","port":9443,"replicas":2,"variables":[],"version":1}'
     )
     assert Deployment.parse(NOTES.to_bytes()) == NOTES
 
