@@ -16,6 +16,8 @@ from typing import Final
 from casemate.builder.closure.data import refuse_private_key
 from casemate.builder.closure.values import NamedByCode, PythonClosure
 from casemate.builder.contents import ImageFile, Reason, Rule
+from casemate.builder.environment import DEFAULT_LOCALE
+from casemate.builder.layout import LOCALE_FOLDER
 from casemate.builder.libraries import Places
 from casemate.builder.system_files import ZONE_FOLDER
 from casemate.errors import ProjectError
@@ -23,11 +25,19 @@ from casemate.project import PROJECT_FILE, Project
 
 _TZIF: Final = b"TZif"
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
-_LOCALES: Final = "/usr/lib/locale"
 _LOCALE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z0-9-]+)?(?:@[A-Za-z]+)?")
-#: Part of the C library itself; C.UTF-8 since glibc 2.35, which is older than any that Gramine brings now.
-_BUILT_IN: Final = frozenset({"C", "POSIX", "C.utf8"})
-_LOCALE_VARIABLES: Final = re.compile(r"LANG|LANGUAGE|LC_[A-Z]+")
+#: Part of the C library itself. C.UTF-8 is not: glibc 2.35 and newer bring its files.
+_BUILT_IN: Final = frozenset({"C", "POSIX"})
+#: The first that is set decides (setlocale(3)).
+_LOCALE_VARIABLES: Final = (
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "LC_COLLATE",
+    "LC_MONETARY",
+    "LANG",
+)
 #: Files taken over by one item of ``include``; more than that is a whole system.
 _MOST_FILES: Final = 10_000
 
@@ -79,22 +89,19 @@ def _is_zone(file: Path) -> bool:
 
 def _locales(project: Project, named: Iterable[NamedByCode], places: Places) -> Iterator[ImageFile]:
     """A folder for each locale, or the archive that holds all of them."""
-    for asked in (*_of_environment(project), *named):
-        if not _LOCALE.fullmatch(asked.name) or (name := _normal(asked.name)) in _BUILT_IN:
-            continue
-        own = f"{_LOCALES}/{name}"
-        paths = list(_below(own, places)) or [f"{_LOCALES}/locale-archive"]
-        for path in paths:
-            file = places.file(path)
-            if file.is_file():
-                yield ImageFile(path=path, content=file, reason=asked.reason)
+    for asked in named:
+        for name in (asked.name,) if asked.name else _of_environment(project):
+            if _LOCALE.fullmatch(name) and name not in _BUILT_IN:
+                own = list(_below(f"{LOCALE_FOLDER}/{_normal(name)}", places))
+                for path in own or [f"{LOCALE_FOLDER}/locale-archive"]:
+                    if places.file(path).is_file():
+                        yield ImageFile(path=path, content=places.file(path), reason=asked.reason)
 
 
-def _of_environment(project: Project) -> Iterator[NamedByCode]:
-    for name, value in project.env:
-        if _LOCALE_VARIABLES.fullmatch(name):
-            reason = Reason(rule=Rule.LOCALE, of=None, detail=f"[env] {name} = {value}")
-            yield NamedByCode(name=value.partition(":")[0], reason=reason)
+def _of_environment(project: Project) -> tuple[str, ...]:
+    """The locales that an empty name stands for."""
+    given = dict(project.env)
+    return tuple(given[name] for name in _LOCALE_VARIABLES if given.get(name)) or (DEFAULT_LOCALE,)
 
 
 def _normal(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from casemate.builder.layout import CA_BUNDLE
+from casemate.builder.layout import CA_BUNDLE, LOCALE_FOLDER
 from casemate.builder.libraries import ENCLAVE_LIBRARY_PATH
 from casemate.builder.system_files import time_zone
 from casemate.project import Project
@@ -38,6 +38,8 @@ _FOLDERS: Final = (
     ("numba", "NUMBA_CACHE_DIR", "numba"),
     ("huggingface_hub", "HF_HOME", "huggingface"),
 )
+#: Its files are taken where the application sets a locale; Python itself needs none, in its UTF-8 mode.
+DEFAULT_LOCALE: Final = "C.UTF-8"
 _SITE_PACKAGES: Final = "/site-packages/"
 
 
@@ -55,8 +57,7 @@ def environment(project: Project, paths: Collection[str]) -> dict[str, str]:
     packages = _packages(paths)
     return {
         "HOME": TEMPORARY_FOLDER,
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
+        **dict.fromkeys(("LANG", "LC_ALL"), DEFAULT_LOCALE),
         # Each further arena takes 64 MiB of address space, all of which an enclave without EDMM has to have.
         "MALLOC_ARENA_MAX": "1",
         "REQUESTS_CA_BUNDLE": CA_BUNDLE,
@@ -67,6 +68,7 @@ def environment(project: Project, paths: Collection[str]) -> dict[str, str]:
         **dict.fromkeys(_THREAD_POOLS, "1"),
         **_SERIAL,
         **{name: f"{cache}/{folder}" for package, name, folder in _FOLDERS if package in packages},
+        **({"LOCPATH": LOCALE_FOLDER} if any(path.startswith(f"{LOCALE_FOLDER}/") for path in paths) else {}),
         **dict(project.env),
         "LD_LIBRARY_PATH": ":".join(ENCLAVE_LIBRARY_PATH),
     }

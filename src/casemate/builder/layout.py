@@ -23,6 +23,8 @@ GLIBC_ROOT = "/lib/glibc"
 NATIVE_ROOT = "/lib/native"
 WORKLOAD_CONFIGURATION = "/etc/casemate/workload.json"
 BROKER_CA = "/etc/casemate/broker-ca.pem"
+#: Compiled locales; Gramine's C library was built for another folder, and is told this one (``LOCPATH``).
+LOCALE_FOLDER = "/usr/lib/locale"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 #: Number of the user that the application seems to be, and of its group.
 IDENTITY = 1000

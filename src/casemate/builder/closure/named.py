@@ -71,9 +71,9 @@ def _installed_zone(graph: Graph, name: str) -> Path | None:
 
 
 def locales_named(graph: Graph, path_of: Callable[[Found], str | None]) -> Iterator[NamedByCode]:
-    """Names of locales."""
+    """Names of locales; an empty one is that of the environment."""
     for node, opened in _all(graph, {Opens.LOCALE}):
-        if opened.name:
+        if opened.name is not None:
             yield NamedByCode(name=opened.name, reason=_reason(Rule.LOCALE, node, opened, path_of))
 
 

@@ -98,7 +98,7 @@ class _Reader:
         elif last in _ZONE_CALLS and self._own:
             yield from self._zone(node, last)
         elif last == "setlocale" and self._own and len(node.args) > 1:
-            yield from self._named(node, Opens.LOCALE, node.args[1], dynamic=False)
+            yield from self._locale(node)
         elif last == "packages_distributions" or (dotted_or_none(node.func) or "").endswith("metadata.files"):
             yield Opened(what=Opens.RECORD, name="", line=node.lineno, text=ast.unparse(node.func))
 
@@ -126,6 +126,13 @@ class _Reader:
         if last == "timezone" and isinstance(argument, ast.Call):
             return
         yield from self._named(node, Opens.ZONE, argument)
+
+    def _locale(self, node: ast.Call) -> Iterator[Opened]:
+        """``""`` stands for the locale of the environment, which a name that is not known may be, too."""
+        argument = node.args[1]
+        if not (isinstance(argument, ast.Constant) and argument.value is None):  # asks, and sets nothing
+            text = argument.value if isinstance(argument, ast.Constant) else ""
+            yield Opened(what=Opens.LOCALE, name=str(text), line=node.lineno, text=_shown(node))
 
     def _named(
         self, node: ast.Call, what: Opens, argument: ast.expr | None, *, dynamic: bool = True
