@@ -264,11 +264,18 @@ def _one(request: Mapping[str, Any], port: int, cookies: dict[str, str], kept: d
 
 
 def findings_that_matter(rehearsal: Rehearsed, folder: Path, python: Path) -> list[tuple[str, str]]:
-    """What the application asked for and natively gets: files of its own folder and of its environment."""
+    """Files that the application asked for and natively gets: those of its folder and of its environment.
+
+    What it asked of the system, and does without, shows in its answers if anywhere.
+    """
     packages = next((python.parents[1] / "lib").glob("python*/site-packages"))
     places = {"/app/": folder, "/opt/python/lib/python": packages.parents[1]}
     found = [(finding["kind"], finding["path"]) for finding in rehearsal.report["findings"]]
-    return [(kind, path) for kind, path in found if kind != "missing" or _exists(path, places)]
+    return [
+        (kind, path)
+        for kind, path in found
+        if kind != "system-call" and (kind != "missing" or _exists(path, places))
+    ]
 
 
 def _exists(path: str, places: Mapping[str, Path]) -> bool:

@@ -434,11 +434,24 @@ def check_libraries(files: Iterable[ImageFile], *, executable: str, machine: int
         platform="x86_64",
     )
     interpreter = ElfDynamic.parse(image[executable].read()).interpreter
-    loader = Loader(_ImageTree(image.values(), interpreter), rules, executable)
+    tree = _ImageTree(image.values(), interpreter)
+    loader = Loader(tree, rules, executable)
     _check_versions(loader.start)
+    brought = {edge.target.identity for edge in loader.start}
+    alone: dict[str, ClosureError] = {}
     for path in sorted(image):
         if path != executable and _is_library(image[path], machine):
-            _check_versions(loader.open(path)[1])
+            try:
+                edges = loader.open(path)[1]
+            except ClosureError as error:
+                alone[path] = error
+                continue
+            _check_versions(edges)
+            brought |= {edge.target.identity for edge in edges}
+    # A library may find what it needs by the DT_RPATH of who needs it, and by nothing else.
+    for path, error in alone.items():
+        if tree.identity(path) not in brought:
+            raise error
 
 
 def _check_versions(edges: Iterable[Edge]) -> None:

@@ -148,6 +148,20 @@ class CallFinder(ast.NodeVisitor):
             self.described.append(text)
         if function in _ASKS_RESOURCES:
             self.imports.append((text, line, f'{function}("{text}")'))
+        if function.endswith("exec"):
+            self._executing(text, line)
+
+    def _executing(self, text: str, line: int) -> None:
+        """``exec("from package import *")``, by that name or by a wrapper's."""
+        try:
+            nodes = ast.parse(text).body
+        except (SyntaxError, ValueError):
+            return
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                self.imports.append((node.module, line, f'exec("{text}")'))
+            elif isinstance(node, ast.Import):
+                self.imports.extend((alias.name, line, f'exec("{text}")') for alias in node.names)
 
     def _importing(self, node: ast.Call, function: str) -> None:
         named = {keyword.arg: keyword.value for keyword in node.keywords}
@@ -197,7 +211,7 @@ class CallFinder(ast.NodeVisitor):
 
     def _known_name(self, dotted: str) -> str | None:
         """``__name__``, ``__package__`` and ``module.__name__``."""
-        if dotted == "__package__":
+        if dotted in {"__package__", "__spec__.parent"}:
             return self._package or None
         if dotted in {"__name__", "__spec__.name"}:
             return self._module

@@ -21,6 +21,7 @@ _CATCHES_IMPORT: Final = frozenset({"ImportError", "ModuleNotFoundError", "Excep
 _CALL_MARKS: Final = re.compile(
     rb"import_module|__import__|entry_points|iter_modules|walk_packages|getsource|linecache"
     rb"|importlib[._](?:metadata|resources)|pkgutil|pkg_resources|PackageLoader"
+    rb"|exec\(\s*[rbuf]*[\"'](?:from|import)\s"
 )
 #: In whose text one of these occurs may load plugins by their entry points.
 _PLUGIN_MARKS: Final = re.compile(rb"entry_points|stevedore|load_entry_point")
