@@ -156,6 +156,19 @@ def test_features_decide_which_extended_states_there_are(features: CpuFeatures, 
     assert (attributes.attributes.xfrm, attributes.attributes_mask.xfrm) == (xfrm, mask)
 
 
+@pytest.mark.parametrize(
+    ("features", "xfrm"),
+    [((), 0x3), (("avx", "amx"), 0x60007), (("mpx", "avx512"), 0xFF), (("pkru",), 0x203)],
+)
+def test_features_that_were_asked_for_in_the_old_way_are_not_enforced(
+    features: tuple[str, ...], xfrm: int
+) -> None:
+    attributes = enclave_attributes(EnclaveSettings(size=1 << 28, old_features=features))
+
+    assert attributes.attributes.xfrm == xfrm
+    assert attributes.attributes_mask.xfrm == 0xFFFF_FFFF_FFF9_FF1B
+
+
 def test_debug_and_exinfo_are_bits_of_their_fields() -> None:
     assert enclave_attributes(SETTINGS).attributes.flags == 4
     assert enclave_attributes(SETTINGS).misc_select == bytes(4)

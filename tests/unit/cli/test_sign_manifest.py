@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,26 @@ def test_an_installed_gramine_has_to_be_the_one_that_is_measured(
     assert json.loads(out)["gramine_version"] == "1.8"
     assert err == "Wrote app.manifest.sgx and app.sig.\nMeasured as Gramine 1.8 lays out enclaves.\n"
     assert f'uri = "file:{installed}/lib/gramine/libsysdb.so"' in (folder / "app.manifest.sgx").read_text()
+
+
+def test_a_manifest_of_1_7_is_expanded_by_its_own_rules(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "app.manifest"
+    old = "sgx.require_avx = true\n"
+    file.write_text(manifest().replace("loader.entrypoint.uri", "loader.entrypoint") + old)
+    options = ("--gramine-version", "1.7")
+    assert signed(*options) == 2
+    assert capsys.readouterr().err == (
+        "error: LibOS that is not trusted: expected file:libsysdb.so among sgx.trusted_files, "
+        "got no such entry\n"
+        "hint: before Gramine 1.8 the LibOS is a trusted file like any other\n"
+    )
+    file.write_text(manifest("file:libsysdb.so").replace("entrypoint.uri", "entrypoint") + old)
+    assert signed(*options) == 0, capsys.readouterr().err
+    complete = tomllib.loads((folder / "app.manifest.sgx").read_text())
+    assert complete["loader"]["entrypoint"] == "file:libsysdb.so"
+    assert "cpu_features" not in complete["sgx"]
 
 
 @pytest.mark.parametrize("command", ["sign", "measure"])

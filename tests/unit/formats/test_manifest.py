@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from casemate.errors import FormatError
+from casemate.formats.gramine_versions import gramine_version
 from casemate.formats.manifest import (
     MAX_ENCLAVE_SIZE,
     CpuFeature,
@@ -256,6 +257,45 @@ def test_what_is_missing_before_measuring_is_listed() -> None:
         "loader.entrypoint.uri",
         "loader.entrypoint.sha256",
         "digest of file:/a",
+    )
+
+
+@pytest.mark.parametrize("version", ["1.6", "1.7"])
+def test_older_versions_read_what_features_and_exinfo_were_called(version: str) -> None:
+    old = gramine_version(version)
+    manifest = {"sgx": {"require_avx": True, "require_amx": False, "require_exinfo": True}}
+
+    read = EnclaveSettings.from_manifest(manifest, old)
+
+    assert (read.old_features, read.exinfo) == (("avx",), True)
+    complete = with_defaults(manifest, old)["sgx"]
+    assert not {"cpu_features", "use_exinfo"} & complete.keys()
+    assert EnclaveSettings.from_manifest(manifest).old_features is None
+    assert with_defaults({}, old) == with_defaults({})
+
+
+@pytest.mark.parametrize(
+    ("sgx", "new", "old"),
+    [
+        ({"require_avx": True, "cpu_features": {}}, "cpu_features", "require_avx"),
+        ({"require_exinfo": True, "use_exinfo": True}, "use_exinfo", "require_exinfo"),
+    ],
+)
+def test_an_old_key_beside_its_new_form_is_refused(sgx: dict[str, Any], new: str, old: str) -> None:
+    with pytest.raises(FormatError) as refused:
+        EnclaveSettings.from_manifest({"sgx": sgx}, gramine_version("1.7"))
+    assert str(refused.value) == f"manifest: expected one of sgx.{old} and sgx.{new}, got both (sgx.{old})"
+
+
+def test_before_1_8_the_libos_is_a_trusted_file() -> None:
+    libos = {"uri": "file:/libos", "sha256": "00" * 32}
+    sgx = {"enclave_size": "64M", "max_threads": 4, "trusted_files": [libos]}
+    old = gramine_version("1.7")
+
+    assert missing_for_measurement({"sgx": sgx}, old) == ("loader.entrypoint",)
+    assert missing_for_measurement({"sgx": sgx, "loader": {"entrypoint": "file:/libos"}}, old) == ()
+    assert missing_for_measurement({"sgx": sgx, "loader": {"entrypoint": "file:/x"}}, old) == (
+        "digest of file:/x",
     )
 
 
