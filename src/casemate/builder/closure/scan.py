@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,11 @@ _CALL_MARKS: Final = re.compile(
 #: In whose text one of these occurs may load plugins by their entry points.
 _PLUGIN_MARKS: Final = re.compile(rb"entry_points|stevedore|load_entry_point")
 _STUB_MARK: Final = b"attach_stub"
+#: PEP 263; and encodings in which Python's keywords are written as in ASCII.
+_ENCODING: Final = re.compile(rb"coding[:=][ \t]*([-\w.]+)")
+_LIKE_ASCII: Final = frozenset(
+    {b"utf-8", b"utf8", b"ascii", b"us-ascii", b"latin-1", b"latin1", b"iso-8859-1"}
+)
 _CODEC: Final = re.compile(
     rb"""(?:\.(?:en|de)code\(|\bencoding\s*=|\bcodecs\.\w+\()\s*["']([A-Za-z0-9][\w.-]*)["']"""
 )
@@ -125,7 +131,7 @@ def scan_module(
     """
     tree = ast.parse(source)
     package = name if is_package else name.rpartition(".")[0]
-    reader = _Reader(package, Conditions(version, main=main))
+    reader = _Reader(package, Conditions(version, main=main), lines_with_imports(source))
     reader.block(tree.body)
     finder = CallFinder(name, package, own=own)
     if own or _CALL_MARKS.search(source):
@@ -157,6 +163,18 @@ def scan_module(
     )
 
 
+def lines_with_imports(source: bytes) -> tuple[int, ...] | None:
+    """Numbers of the lines that hold the word with which every import is written, rising.
+
+    Returns:
+        ``None`` when the text cannot be searched because its encoding may write that word otherwise.
+    """
+    declared = _ENCODING.search(b"\n".join(source.split(b"\n", 2)[:2]))
+    if declared is not None and declared[1].lower() not in _LIKE_ASCII:
+        return None
+    return tuple(number for number, line in enumerate(source.splitlines(), 1) if b"import" in line)
+
+
 def resolve_relative(module: str | None, level: int, package: str) -> str | None:
     """The absolute name of ``from ..module import``; ``None`` when it leaves the top package."""
     if level == 0:
@@ -171,9 +189,10 @@ def resolve_relative(module: str | None, level: int, package: str) -> str | None
 class _Reader:
     """Walks statements, not expressions, and knows in which circumstances each one runs."""
 
-    def __init__(self, package: str, conditions: Conditions) -> None:
+    def __init__(self, package: str, conditions: Conditions, lines: tuple[int, ...] | None) -> None:
         self._package = package
         self._conditions = conditions
+        self._lines = lines
         self.imports: list[Import] = []
         self.bound: set[str] = set()
         self.stars: list[str] = []
@@ -281,8 +300,17 @@ class _Reader:
 
     _trystar = _try
 
+    def _imports_within(self, node: ast.stmt) -> bool:
+        """Whether an import can stand in ``node``; most functions hold none, and bind nothing outside."""
+        if self._lines is None or node.end_lineno is None:
+            return True
+        at = bisect_left(self._lines, node.lineno)
+        return at < len(self._lines) and self._lines[at] <= node.end_lineno
+
     def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._bind(node.name)
+        if not self._imports_within(node):
+            return
         outer = self._in_getattr
         self._in_getattr = outer or (self._depth == 0 and node.name == "__getattr__")
         self._depth += 1
