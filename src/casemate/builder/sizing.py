@@ -40,7 +40,7 @@ LOADING_RATE: Final = _GIBIBYTE
 HASHING_RATE: Final = _GIBIBYTE
 #: Seconds of Gramine's own start: constant, for each trusted file, for its square. Fitted to five starts of
 #: gramine-direct 1.9 with 1,461 to 41,461 files, 0.26 s to 21.4 s; the worst is off by a tenth.
-_START: Final = (0.2, 1.5e-5, 1.22e-8)
+START: Final = (0.2, 1.5e-5, 1.22e-8)
 #: Seconds of loading from which EDMM is worth its price.
 _LONG_LOADING: Final = 8.0
 
@@ -225,7 +225,7 @@ def propose(usage: Usage, enclosure: Enclosure, *, headroom: int) -> Proposal:
     parts["threads and measured files"] = enclosure.overhead(size=size, threads=threads)
     loading = size / LOADING_RATE
     edmm, reason = _edmm(usage, size, loading)
-    constant, each, square = _START
+    constant, each, square = START
     return Proposal(
         size=size,
         threads=threads,
