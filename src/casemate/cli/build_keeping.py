@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -57,11 +58,12 @@ class Keeping:
         """Compiles with ``interpreter``."""
         from casemate.adapters.host_python import COMPILE, compile_modules
         from casemate.builder.cache import key_of
-        from casemate.builder.closure.compiling import KeepingCompiler
+        from casemate.builder.closure.compiling import DividedCompiler, KeepingCompiler
 
-        def compiler(modules: Sequence[ModuleSource], /) -> tuple[bytes | None, ...]:
+        def one(modules: Sequence[ModuleSource], /) -> tuple[bytes | None, ...]:
             return compile_modules(interpreter, modules)
 
+        compiler = DividedCompiler(compiler=one, parts=len(os.sched_getaffinity(0)))
         if self.cache is None:
             return compiler
         programs = [interpreter.executable, *([interpreter.libpython] if interpreter.libpython else [])]

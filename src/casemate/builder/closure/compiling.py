@@ -1,4 +1,4 @@
-"""Compiles what was not compiled before."""
+"""Compiles what was not compiled before, on all processors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,32 @@ from casemate.builder.closure.values import Compiler, ModuleSource
 
 #: Kept for a module that is not valid Python; no bytecode is this short.
 _NOT_PYTHON: Final = b""
+#: Modules for which starting another process takes as long as compiling them.
+FEW: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividedCompiler:
+    """Divides what is to be compiled among several runs of a compiler, at the same time.
+
+    Attributes:
+        compiler: Compiles, in a process of its own.
+        parts: How many.
+    """
+
+    compiler: Compiler
+    parts: int
+
+    def __call__(self, sources: Sequence[ModuleSource], /) -> tuple[bytes | None, ...]:
+        """The bytes of an unchecked-hash pyc for each source; ``None`` where it is not valid Python."""
+        parts = min(self.parts, len(sources) // FEW)
+        if parts < 2:
+            return self.compiler(sources)
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (many a build compiles nothing)
+
+        with ThreadPoolExecutor(parts) as pool:
+            done = list(pool.map(self.compiler, [sources[at::parts] for at in range(parts)]))
+        return tuple(done[at % parts][at // parts] for at in range(len(sources)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

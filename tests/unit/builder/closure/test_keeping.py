@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from casemate.builder.cache import Kind, key_of, key_of_code
 from casemate.builder.closure import ModuleSource
 from casemate.builder.closure.attributes import attributes_asked
-from casemate.builder.closure.compiling import KeepingCompiler
+from casemate.builder.closure.compiling import FEW, DividedCompiler, KeepingCompiler
 from casemate.builder.closure.extensions import names_in_extension
 from casemate.builder.closure.reader import DirectReader, KeepingReader
 from casemate.builder.closure.scan import Scan
@@ -181,3 +181,14 @@ def test_a_source_that_changes_while_it_is_compiled_is_not_kept(sources: list[Mo
 
     KeepingCompiler(compiler=compiler, cache=cache, identity="")(sources[:1])
     assert cache.values == {}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2 * FEW - 1, 2 * FEW, 5 * FEW + 3])
+def test_what_is_compiled_at_the_same_time_comes_back_in_order(tmp_path: Path, count: int) -> None:
+    sources = [ModuleSource(host=tmp_path / f"{number}.py", path="") for number in range(count)]
+    for source in sources:
+        source.host.write_text(source.host.stem)
+    compiler = Compiler()
+    expected = tuple(f"pyc:{number}".encode() for number in range(count))
+    assert DividedCompiler(compiler=compiler, parts=3)(sources) == expected
+    assert sorted(compiler.asked) == sorted(source.host.name for source in sources)
