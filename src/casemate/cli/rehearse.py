@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
     from casemate.builder.bundle import Bundle
+    from casemate.cli.rehearse_learn import Learning
     from casemate.rehearsal.direct import DirectGramine
     from casemate.rehearsal.recording import Recording
     from casemate.rehearsal.report import Report
@@ -58,6 +60,17 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Add what the run opens to FILE, for closure mode trace; made if it does not exist.",
 )
 @click.option(
+    "--learn",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Propose what is to change in the casemate.toml of DIR, from what was missing.",
+)
+@click.option(
+    "--write",
+    is_flag=True,
+    help="With --learn: change the file, build, and run again until nothing new is missing.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON; the application prints to stderr."
 )
 def command(  # noqa: PLR0913 - one argument for each option
@@ -70,6 +83,8 @@ def command(  # noqa: PLR0913 - one argument for each option
     timeout: float | None,
     passed: tuple[str, ...],
     record: Path | None,
+    learn: Path | None,
+    write: bool,
     as_json: bool,
 ) -> None:
     """Run BUNDLE on this machine, as Gramine would, with simulated attestation.
@@ -79,35 +94,97 @@ def command(  # noqa: PLR0913 - one argument for each option
     Ctrl-C.
     """
     from casemate.builder.bundle import Bundle
-    from casemate.rehearsal.direct import DirectRehearsal
-    from casemate.rehearsal.loading import stage_of
-    from casemate.rehearsal.run import Rehearsal
-    from casemate.settings import variables
+    from casemate.cli.rehearse_learn import Learning, learn_in_rounds, refuse_write_alone
 
+    wanted = _Wanted(
+        runtime=runtime,
+        platform=platform,
+        rootfs=rootfs,
+        gramine=gramine,
+        timeout=timeout,
+        passed=passed,
+        stdout=2 if as_json else 1,
+    )
+    wanted.check(learn=learn, record=record)
+    refuse_write_alone(learn, write=write)
     opened = Bundle.open(bundle)
-    session: Session
-    stdout = 2 if as_json else 1
-    if runtime == "gramine-direct":
-        _refuse_with(runtime, platform=platform, rootfs=rootfs, record=record)
-        recording = None
-        session = DirectRehearsal(opened, _gramine(gramine), outside=variables(passed), stdout=stdout)
-    else:
-        _refuse_with(runtime, gramine=gramine)
-        recording = _recording(opened, record)
-        stage = stage_of(opened, _platform(platform), rootfs)
-        session = Rehearsal(stage, outside=variables(passed), stdout=stdout)
-    with session:
-        report = _run(session, timeout)
+    recording = _recording(opened, record)
+    learning = None if learn is None else Learning.begin(learn)
+    report = wanted.run(opened)
+    if learning is not None:
+        options = () if gramine is None else ("--gramine", str(gramine))
+        report = learn_in_rounds(learning, report, wanted.run, options=options, write=write)
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(json.dumps(report.to_json() | _learned(learning), indent=2))
     else:
         _show(report)
+    if learning is not None:
+        _show_learned(learning, write=write)
     report.require_success()
     if recording is not None:
         trace = recording.add(report.asked)
         click.echo(
             f"recorded in {record}: {len(trace.modules)} modules, {len(trace.data)} data files", err=True
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """How bundles are to be run; the attributes are the options of the command."""
+
+    runtime: str
+    platform: Path | None
+    rootfs: Path | None
+    gramine: Path | None
+    timeout: float | None
+    passed: tuple[str, ...]
+    stdout: int
+
+    def check(self, *, learn: Path | None, record: Path | None) -> None:
+        """Refuse options that mean nothing to the runtime."""
+        if self.runtime == "gramine-direct":
+            _refuse_with(self.runtime, platform=self.platform, rootfs=self.rootfs, record=record)
+        elif learn is None:
+            _refuse_with(self.runtime, gramine=self.gramine)
+
+    def run(self, bundle: Bundle) -> Report:
+        """Run a bundle once, to its end."""
+        from casemate.rehearsal.direct import DirectRehearsal
+        from casemate.rehearsal.loading import stage_of
+        from casemate.rehearsal.run import Rehearsal
+        from casemate.settings import variables
+
+        session: Session
+        outside = variables(self.passed)
+        if self.runtime == "gramine-direct":
+            found = _gramine(self.gramine)
+            session = DirectRehearsal(bundle, found, outside=outside, stdout=self.stdout)
+        else:
+            stage = stage_of(bundle, _platform(self.platform), self.rootfs)
+            session = Rehearsal(stage, outside=outside, stdout=self.stdout)
+        with session:
+            return _run(session, self.timeout)
+
+
+def _learned(learning: Learning | None) -> dict[str, object]:
+    """What was learned, for the document."""
+    if learning is None:
+        return {}
+    return {
+        "learned": {"changes": [change.because for change in learning.changes], "diff": learning.difference}
+    }
+
+
+def _show_learned(learning: Learning, *, write: bool) -> None:
+    """The change of the file, on standard error."""
+    if not learning.changes:
+        click.echo("learned: nothing that casemate.toml could change", err=True)
+        return
+    click.echo(learning.difference, nl=False, err=True)
+    for change in learning.changes:
+        click.echo(printable(f"learned from: {change.because}"), err=True)
+    done = "written; build the bundle again" if write else "not written; --write changes the file"
+    click.echo(f"learned: {len(learning.changes)} changes, {done}", err=True)
 
 
 def _refuse_with(runtime: str, **options: object) -> None:
