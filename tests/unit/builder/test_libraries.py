@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.image_files import INTERPRETER, PROGRAM, MemoryFiles, image_file, library, program, rules
 
-from casemate.builder.contents import ImageFile, Rule
+from casemate.builder.closure.values import NamedByCode
+from casemate.builder.contents import ImageFile, Reason, Rule
 from casemate.builder.libraries import LibrarySources, check_libraries, find_libraries, libraries_outside
 from casemate.errors import ClosureError
 
@@ -43,11 +44,14 @@ class Host:
         *files: ImageFile,
         library_path: tuple[str, ...] = (),
         glibc: dict[str, Path] | None = None,
+        cache: dict[str, str] | None = None,
+        named: tuple[NamedByCode, ...] = (),
     ) -> dict[str, ImageFile]:
         sources = LibrarySources(
-            files=MemoryFiles(self.files), rules=rules(library_path=library_path), glibc=glibc
+            files=MemoryFiles(self.files), rules=rules(library_path=library_path, cache=cache), glibc=glibc
         )
-        found = find_libraries([self.program(), *files], executable=PROGRAM, sources=sources)
+        image = [self.program(), *files]
+        found = find_libraries(image, executable=PROGRAM, sources=sources, named=named)
         return {file.path: file for file in found}
 
 
@@ -289,3 +293,67 @@ def test_gramine_s_loader_gets_its_libraries_where_a_container_looks_for_them(tm
         ("/lib/libprotobuf-c.so.1", False),
         ("/lib/libc.so.6", False),
     ]
+
+
+def _named(name: str, *, required: bool = False) -> NamedByCode:
+    reason = Reason(rule=Rule.NAMED_LIBRARY, of="/app/web.pyc", detail=f"CDLL({name!r}) (web.py:1)")
+    return NamedByCode(name=name, reason=reason, required=required)
+
+
+def test_what_code_opens_by_name_is_taken_with_what_it_needs(tmp_path: Path) -> None:
+    host = Host(
+        tmp_path,
+        {
+            "/lib/libmagic.so.1": library(soname="libmagic.so.1", needed=("libz.so.1",)),
+            "/lib/libz.so.1": "/lib/libz.so.1.2.13",
+            "/lib/libz.so.1.2.13": library(soname="libz.so.1"),
+        },
+    )
+
+    found = host.find(named=(_named("libmagic.so.1"), _named("libabsent.so.1")))
+
+    magic = found["/lib/native/libmagic.so.1"]
+    assert magic.reason == _named("libmagic.so.1").reason
+    assert found["/lib/native/libz.so.1"].reason.of == "/lib/native/libmagic.so.1"
+    assert not any("absent" in path for path in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "cache", "expected"),
+    [
+        ("foo", {"libfoo.so.9": "/x/libfoo.so.9", "libfoo.so.10": "/x/libfoo.so.10"}, "libfoo.so.10"),
+        ("foo", {}, "libfoo.so.3"),
+        ("c", {"libc.so.6": "/lib/libc.so.6"}, None),
+        ("nothing", {}, None),
+    ],
+)
+def test_what_find_library_would_find_is_taken(
+    tmp_path: Path, name: str, cache: dict[str, str], expected: str | None
+) -> None:
+    names = ("/x/libfoo.so.9", "/x/libfoo.so.10", "/lib/libfoo.so.3", "/lib/libfood.so.4")
+    host = Host(tmp_path, {path: library(soname=path.rpartition("/")[2]) for path in names})
+
+    found = host.find(cache=cache, named=(_named(name),))
+
+    added = set(found) - set(host.find(cache=cache))
+    assert added == ({f"/lib/native/{expected}"} if expected else set())
+
+
+def test_a_library_that_is_included_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ClosureError) as caught:
+        Host(tmp_path, {}).find(named=(_named("libabsent.so.1", required=True),))
+    assert caught.value.subject == f"library libabsent.so.1, needed by {tmp_path}/bin/python3.11"
+
+
+def test_a_library_that_cannot_be_loaded_is_left_out_as_code_would_go_on_without_it(tmp_path: Path) -> None:
+    host = Host(tmp_path, {"/lib/libbroken.so": library(needed=("libabsent.so.1",))})
+    assert not any("broken" in path for path in host.find(named=(_named("libbroken.so"),)))
+
+
+def test_what_gramine_s_c_library_does_not_bring_is_left_out(tmp_path: Path) -> None:
+    names = ("ld-linux-x86-64.so.2", "libc.so.6")
+    glibc = {name: tmp_path / name for name in names}
+    for name, file in glibc.items():
+        file.write_bytes(_LIBC if name == "libc.so.6" else library(soname=name))
+    host = Host(tmp_path, {"/lib/libnsl.so.1": library(soname="libnsl.so.1")})
+    assert "/lib/glibc/libnsl.so.1" not in host.find(glibc=glibc, named=(_named("nsl"),))
