@@ -12,10 +12,11 @@ from casemate.builder.lint.secrets import has_secret, secret_reason
 from casemate.builder.lint.settings import Settings
 from casemate.builder.lint.tree import UNKNOWN
 
-#: What decides which code runs, which peers are believed, or where either is looked for.
+#: What decides which code runs, which peers are believed, where either is looked for, or what is given away.
 _DANGEROUS: Final = re.compile(
-    r"LD_.*|PYTHON.*|GLIBC_TUNABLES|MALLOC_.*|SSL_CERT_.*|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|OPENSSL_.*"
-    r"|(?:.*_)?PROXY|RA_TLS_.*|SECRET_PROVISION_.*|PATH|HOME",
+    r"LD_.*|PYTHON.*|GLIBC_TUNABLES|MALLOC_.*|GCONV_PATH|LOCPATH|BASH_ENV|SSL_CERT_.*|SSLKEYLOGFILE"
+    r"|(?:.*_)?CA_BUNDLE|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH|OPENSSL_.*|(?:.*_)?PROXY|HOSTALIASES|LOCALDOMAIN"
+    r"|RES_OPTIONS|RA_TLS_.*|SECRET_PROVISION_.*|PATH|HOME",
     re.IGNORECASE,
 )
 _INSECURE_RA_TLS: Final = re.compile(r"RA_TLS_ALLOW_[A-Z_]+")

@@ -1,4 +1,4 @@
-"""Keys that all versions of Gramine know, in the form that one of them reads; and keys that it has to have."""
+"""Keys that all versions of Gramine know, in the form that one of them reads; and keys that it needs."""
 
 from __future__ import annotations
 
