@@ -183,9 +183,9 @@ class Rehearsed:
 
 
 @contextmanager
-def rehearsed(bundle: Path, port: int) -> Iterator[Rehearsed]:
+def rehearsed(bundle: Path, port: int, *options: str) -> Iterator[Rehearsed]:
     """The bundle runs as Gramine would run it."""
-    command = [sys.executable, "-m", "casemate", "rehearse", str(bundle), "--json"]
+    command = [sys.executable, "-m", "casemate", "rehearse", str(bundle), "--json", *options]
     result = Rehearsed()
     with _service(bundle.parent / "rehearsal.log", command) as service:
         service.wait_for_port(port, _START)
