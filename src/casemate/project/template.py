@@ -118,6 +118,7 @@ def _enclave() -> list[str]:
         "[enclave]",
         'size = "512M"                     # memory for everything, Python included; a power of two',
         "threads = 16                      # four of them are Gramine's own",
+        "# subprocesses = true             # each child would be an enclave of this size; refused without",
         "isvprodid = 1                     # which of your products this is, in the signature",
         "isvsvn = 1                        # raise it when a release mends a security fault",
     ]
@@ -125,7 +126,8 @@ def _enclave() -> list[str]:
 
 def _env(draft: Draft) -> list[str]:
     lines = [
-        "# The application's environment. The machine's own is not passed on: its owner could choose it.",
+        "# The application's environment. The machine's own is not passed on: its owner could choose it. What",
+        '# he may choose needs a rule: REGION = { pass = true, one_of = ["eu", "us"], default = "eu" }',
         "[env]",
         *(f"{_key(name)} = {_text(value)}" for name, value in draft.env),
     ]
