@@ -130,7 +130,7 @@ _HOW: Final = """\
 #
 #   docker build --target bundle --output bundle .     the bundle, which is then signed
 #   cp bundle/app.sig . && docker build --target signed -t {name} .
-#
+
 """
 
 _BUNDLE: Final = """\
