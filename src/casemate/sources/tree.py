@@ -232,7 +232,7 @@ class Tree:
         return _Spot(folder, chain, parts[-1] if parts else b"")
 
     def _existing(self, parts: Parts, where: str) -> _Spot | None:
-        """As :meth:`_spot`, but makes nothing; ``None`` where a folder is not there."""
+        """As :meth:`_spot`, but makes nothing; ``None`` where a folder is not there or is none."""
         folder, chain = self._walk(parts[:-1], where, make=False)
         return _Spot(folder, chain, parts[-1]) if chain else None
 
@@ -255,7 +255,7 @@ class Tree:
                     real, chain = [], [self._top]
                 rest += [name for name in reversed(node.target.split(b"/")) if name not in {b"", b"."}]
             else:
-                if node is None and not make:
+                if not make and (node is None or node.kind is not _Kind.FOLDER):
                     return (), ()
                 node = node or self._make_folder(_Spot(tuple(real), tuple(chain), part))
                 if node.kind is not _Kind.FOLDER:

@@ -123,6 +123,12 @@ def test_an_opaque_folder_has_only_what_its_own_layer_has(unpacked: Unpack, *, f
     assert not (root / "a/gone").exists()
 
 
+def test_a_whiteout_below_a_file_deletes_nothing(unpacked: Unpack) -> None:
+    root = unpacked(layer(file("a", "a")), layer(file("a/.wh.b", ""), file("a/b/.wh..wh..opq", ""))).root
+
+    assert _files(root) == {"a": "a"}
+
+
 def test_the_root_can_be_opaque(unpacked: Unpack) -> None:
     assert _files(unpacked(layer(file("a", "")), layer(file(".wh..wh..opq", ""), file("b", "b"))).root) == {
         "b": "b"
@@ -212,11 +218,12 @@ def test_hard_links_are_kept_within_and_between_layers(unpacked: Unpack) -> None
     [
         ([hard_link("b", "nowhere")], "nothing at /nowhere"),
         ([hard_link("b", "no/where")], "nothing at /no/where"),
+        ([file("a", ""), hard_link("b", "a/c")], "nothing at /a/c"),
         ([folder("a"), hard_link("b", "a")], "folder at /a"),
         ([hard_link("b", "/")], "nothing at /"),
         ([file("b/a", ""), hard_link("b", "b/a")], "file at /b/a"),
     ],
-    ids=["nothing", "no folder", "a folder", "the root", "what goes with it"],
+    ids=["nothing", "no folder", "a file above", "a folder", "the root", "what goes with it"],
 )
 def test_a_hard_link_to_nowhere_is_an_error(unpacked: Unpack, entries: list[Any], got: str) -> None:
     data = layer(*entries)
