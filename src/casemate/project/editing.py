@@ -45,11 +45,11 @@ def add_to_list(text: str, table: str, key: str, items: Sequence[str], *, where:
     else:
         end = _closing_bracket(text, found)
         begin = text[found:end].rstrip()
-        comma = "" if begin.endswith((",", "[")) else ","
-        space = "" if begin.endswith("[") else " "
-        place = found + len(begin)
+        last = _without_comments(begin).rstrip()[-1:]
+        comma = "" if last in (",", "[") else ","
+        space = "" if last == "[" else " "
         # Behind a comment at the end of a line nothing more is read: the bracket's own line then.
-        place = end if "#" in begin.rpartition("\n")[2] else place
+        place = end if "#" in begin.rpartition("\n")[2] else found + len(begin)
         changed = text[:place] + f"{comma}{space}{written}" + text[place:]
     return _checked(text, changed, change, where)
 
@@ -114,6 +114,10 @@ def _closing_bracket(text: str, begin: int) -> int:
             return place
         place += 1
     return begin
+
+
+def _without_comments(text: str) -> str:
+    return _SKIPPED.sub(lambda found: "" if found[0].startswith("#") else found[0], text)
 
 
 def _new_line(text: str, table: str, line: str) -> str:

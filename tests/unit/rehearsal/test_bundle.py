@@ -260,6 +260,7 @@ class TestCommand:
             "exit_code": 1,
             "failed": True,
             "stop": None,
+            "runtime": "sandbox",
             "simulated": True,
             "platform": {},
             "mrenclave": bundle.measurement.mrenclave.hex(),
