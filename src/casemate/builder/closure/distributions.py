@@ -25,8 +25,8 @@ _LARGEST_TEXT: Final = 1 << 20
 _LONGEST_NAME: Final = 255
 _LONGEST_PATH: Final = 1024
 #: What :mod:`importlib.metadata` reads of a distribution to know its name, its requirements and its plugins.
-_DESCRIPTION: Final = ("METADATA", "PKG-INFO", "entry_points.txt", "requires.txt", "top_level.txt")
-_RECORDS: Final = ("RECORD", "installed-files.txt")
+_DESCRIPTION: Final = ("METADATA", "PKG-INFO", "entry_points.txt", "requires.txt")
+_RECORDS: Final = ("RECORD", "installed-files.txt", "top_level.txt")
 _TOP_LEVEL: Final = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -66,7 +66,7 @@ class Distribution:
         """The files by which :mod:`importlib.metadata` knows it.
 
         Args:
-            records: Whether the lists of its files are among them.
+            records: Whether the lists of its files and modules are among them.
         """
         if self.folder.is_file():
             yield self.folder

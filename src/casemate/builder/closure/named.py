@@ -27,6 +27,8 @@ _DEVICES: Final = re.compile(
 )
 #: Packages that hold time zones, and the one in which each lies.
 ZONE_PACKAGES: Final = {"tzdata": "tzdata.zoneinfo", "pytz": "pytz"}
+#: Modules that ask for it only to print a version for someone who has typed ``--version``.
+_COMMAND_LINES: Final = frozenset({"click.decorators"})
 _LIBRARY_KINDS: Final = {Opens.LIBRARY, Opens.FIND}
 
 
@@ -78,8 +80,8 @@ def locales_named(graph: Graph, path_of: Callable[[Found], str | None]) -> Itera
 
 
 def reads_records(graph: Graph) -> bool:
-    """Whether code asks which files a distribution has installed."""
-    return next(_all(graph, {Opens.RECORD}), None) is not None
+    """Whether code asks which files a distribution has installed, or which one has a module."""
+    return any(node.found.name not in _COMMAND_LINES for node, _ in _all(graph, {Opens.RECORD}))
 
 
 def asks_for_any_zone(graph: Graph) -> Iterator[tuple[Node, Opened]]:
