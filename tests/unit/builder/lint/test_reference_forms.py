@@ -146,7 +146,7 @@ loader.log_level = "all"  ->  log-level
 loader.log_level = "warning"  ->  log-level
 loader.log_level = "none"  ->
 fs.root = { type = "encrypted", uri = "file:/a", enable_recovery = true }  ->  encrypted-rollback
-fs.root = {type="encrypted",uri="file:a",key_name="_sgx_mrenclave"}  ->  encrypted-rollback sealed-to-mrenclave
+fs.root={type="encrypted",uri="file:a",key_name="_sgx_mrenclave"}  ->  encrypted-rollback sealed-to-mrenclave
 fs.root = {type="encrypted",uri="file:a",key_name="_sgx_mrsigner" }  ->  encrypted-rollback sealed-to-mrsigner
 sgx.cpu_features = { avx512 = "required", mpx = "disabled", pkru = "required" }  ->
 sgx.seal_key = { flags_mask = "0xffffffffffffffff", misc_mask = "0xffffffff" }  ->
