@@ -16,12 +16,15 @@ from casemate.adapters.host_python import describe_interpreter
 from casemate.builder.bundle import Bundle
 from casemate.builder.image import unpack_image
 from casemate.builder.libraries import GLIBC_FILES
+from casemate.builder.lint import lint_manifest
 from casemate.builder.measurement import measure
+from casemate.cli.main import run
 from casemate.formats.manifest import load_manifest
 from casemate.formats.oci import ImageConfig
 
 pytestmark = pytest.mark.slow
 
+_KEY = ROOT / "tests" / "vectors" / "measurement" / "signing-key.pem"
 _PAL = ROOT / "tests" / "vectors" / "measurement" / "pal" / "aligned.so"
 _CONDITIONS = Conditions(
     folder="notes", umask=0o022, hash_seed="0", locale="C.UTF-8", zone="UTC", seconds_later=0
@@ -93,3 +96,28 @@ def test_the_enclave_s_c_library_is_gramine_s(built: tuple[Bundle, dict[str, Any
 
     assert "/lib/glibc/libc.so.6" in rules
     assert set(rules.values()) == {"gramine"}
+
+
+@pytest.mark.parametrize("release", ["1.6.2", "1.7", "1.8"])
+def test_a_build_for_an_older_gramine_has_its_manifest_and_is_signed(
+    prefix: Path, tmp_path: Path, release: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = tmp_path / "gramine"
+    shutil.copytree(prefix, older)
+    (older / "bin/gramine-sgx").write_text(f'    echo "Gramine {release} (0123456)"\n')
+    application, bundle = tmp_path / "application", tmp_path / "bundle"
+    application.mkdir()
+    (application / "main.py").write_text("print('here')\n")
+    (application / "casemate.toml").write_text(
+        '[app]\nname = "main"\nrequirements = ""\ncommand = ["python", "main.py"]\n'
+    )
+
+    assert run(["build", str(application), "-o", str(bundle), "--gramine", str(older)]) == 0
+    version = ".".join(release.split(".")[:2])
+    assert Bundle.open(bundle).measurement.gramine_version == version
+    assert ("gramine#1261" in capsys.readouterr().err) is (release == "1.8")
+    manifest = Bundle.open(bundle).manifest
+    assert not lint_manifest(manifest, "app.manifest.sgx", version=version)
+    assert ("fds" in load_manifest(manifest)["sys"]) is (release == "1.8")
+    assert run(["sign", str(bundle), "--key", f"file:{_KEY}"]) == 0
+    assert run(["verify", "bundle", str(bundle)]) == 0
