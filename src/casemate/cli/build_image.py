@@ -102,7 +102,7 @@ def opened_image(
     from casemate.adapters.confined_programs import ConfinedPrograms
     from casemate.builder.foreign import ImageRoot, seal
     from casemate.builder.foreign.interpreter import find_interpreter
-    from casemate.cli.image_source import open_image
+    from casemate.cli.image_source import fetching, open_image, tell_left_out
     from casemate.sources import unpack
 
     if not request.source.isprintable():
@@ -112,9 +112,15 @@ def opened_image(
         for place in (work, empty):
             place.mkdir()
         progress("Opening the image")
-        image = open_image(request.source, work=work, settings=settings, options=request.registry)
+        image = open_image(
+            request.source,
+            work=work,
+            settings=settings,
+            options=request.registry,
+            progress=fetching(progress),
+        )
         progress("Unpacking the image")
-        unpack(image, folder)
+        tell_left_out(unpack(image, folder))
         seal(folder)
         root, config = ImageRoot(folder=folder), image.config
         progress("Asking the image's interpreter")

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from casemate.adapters.registry import Registry
     from casemate.formats.image_reference import ImageReference
     from casemate.settings import Settings
-    from casemate.sources import Progress, SourceImage
+    from casemate.sources import Progress, SourceImage, UnpackedImage
 
 FORMS: Final = "oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://REF@sha256:DIGEST"
 _DOCKER: Final = "docker://"
+#: Entries that are told of one by one.
+_MOST_TOLD: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,20 @@ def _pull(text: str, settings: Settings, options: RegistryOptions, progress: Pro
             hint=f"name what it is now: {_DOCKER}{reference.pinned(digest)}",
         )
     return pull(registry, BlobCache(folder=settings.cache / "blobs"), progress=progress)
+
+
+def fetching(tell: Callable[[str], None]) -> Progress:
+    """Says in words how much of an image has been fetched."""
+    return lambda done, total: tell(f"Fetching the image: {done >> 20} of {total >> 20} MiB")
+
+
+def tell_left_out(unpacked: UnpackedImage) -> None:
+    """Say on standard error what of an image is not there: devices, names that no manifest can have."""
+    for entry in unpacked.left_out[:_MOST_TOLD]:
+        click.echo(f"note: {entry.path} of the image is left out: {entry.reason.value}.", err=True)
+    more = unpacked.left_out_count - _MOST_TOLD
+    if more > 0:
+        click.echo(f"note: {more:,} more are left out.", err=True)
 
 
 @contextmanager
