@@ -83,13 +83,14 @@ class CallFinder(ast.NodeVisitor):
     Args:
         module: Name of the module.
         package: Its package, for relative names.
-        own: Whether constants that look like the name of a module are collected.
+        texts: Constants that look like the name of a module are collected when it is in this package; all of
+            them for an empty text, none for ``None``.
     """
 
-    def __init__(self, module: str, package: str, *, own: bool) -> None:
+    def __init__(self, module: str, package: str, *, texts: str | None) -> None:
         self._module = module
         self._package = package
-        self._own = own
+        self._texts = texts
         self._functions: list[str] = []
         self.imports: list[tuple[str, int, str]] = []
         self.patterns: list[Pattern] = []
@@ -117,8 +118,11 @@ class CallFinder(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         """A text that may name a module."""
-        if self._own and isinstance(node.value, str) and _MODULE_LIKE.fullmatch(node.value):
-            self.strings.append((node.value, node.lineno))
+        text = node.value
+        if self._texts is None or not isinstance(text, str) or not _MODULE_LIKE.fullmatch(text):
+            return
+        if not self._texts or text.startswith(f"{self._texts}."):
+            self.strings.append((text, node.lineno))
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Which function a call stands in."""

@@ -18,6 +18,10 @@ _NOT_DATA: Final = frozenset(
         ".cmake", ".pc", ".orig", ".rej", ".swp", ".md", ".rst", ".map", ".po", ".pot",
     }
 )  # fmt: skip
+_TEXTS: Final = frozenset({".md", ".rst"})
+_CODE: Final = frozenset({".py", ".so", ".pyx"})
+#: The only module of a package that is there for its data.
+_MODULES_OF_DATA: Final = frozenset({"__init__.py"})
 #: Names of such files.
 _NOT_DATA_NAMES: Final = re.compile(
     r"(py\.typed|licen[cs]e.*|copying.*|notice.*|authors.*|readme.*|changes.*|changelog.*|makefile)",
@@ -45,6 +49,9 @@ _LARGEST_KEY: Final = 64 * 1024
 def package_data(folder: Path) -> Iterator[Path]:
     """Data files of the package in ``folder``, sorted, with those of subfolders that are not packages."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    is_nothing_but_data = {
+        entry.name for entry in entries if PurePosixPath(entry.name).suffix in _CODE
+    } <= _MODULES_OF_DATA
     for entry in entries:
         path = folder / entry.name
         if entry.name.startswith("."):
@@ -52,8 +59,13 @@ def package_data(folder: Path) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             if entry.name not in NOT_DATA_FOLDERS and not (path / "__init__.py").exists():
                 yield from package_data(path)
-        elif entry.is_file() and is_data(entry.name):
+        elif entry.is_file() and (is_data(entry.name) or (is_nothing_but_data and _is_text(entry.name))):
             yield path
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file is a text for people: in a package without code, a program shows it to them."""
+    return PurePosixPath(name).suffix.lower() in _TEXTS and _NOT_DATA_NAMES.fullmatch(name) is None
 
 
 def is_data(name: str) -> bool:

@@ -24,23 +24,31 @@ _BARE: Final = frozenset(
 )  # fmt: skip
 
 
-def names_in_extension(data: bytes, top: str) -> tuple[str, ...]:
+def names_in_extension(data: bytes, tops: tuple[str, ...]) -> tuple[str, ...]:
     """Names in the data of an extension that may be modules.
 
     Args:
         data: Bytes of the extension module.
-        top: Its top-level package: Rust keeps texts without an end mark, so those that begin with this name
-            are looked for anywhere, and can be longer than the name of the module.
+        tops: Its top-level package, then those of all other distributions. Rust and Cython keep texts without
+            an end mark, so those that begin with such a name are looked for anywhere, and can be longer than
+            the name of the module: Rust's with the first of the names, Cython's with all of them.
 
     Returns:
         Candidates, sorted; most of them are not modules.
     """
     texts = {match.decode("ascii") for match in _C_STRING.findall(data)}
     candidates = {text for text in texts if "." in text or text in _BARE}
-    inside = re.compile(re.escape(top.encode()) + rb"(?:\.[A-Za-z0-9_]+)+")
-    for text in (data, *_compressed_texts(data)):
-        candidates |= {match.decode("ascii") for match in inside.findall(text)}
+    candidates |= _beginning_with(tops[:1], data)
+    for text in _compressed_texts(data):
+        candidates |= _beginning_with(tops, text)
     return tuple(sorted(candidates))
+
+
+def _beginning_with(tops: tuple[str, ...], data: bytes) -> set[str]:
+    """Dotted names, also those that stand within another one: where it begins is known, not where it ends."""
+    words = "|".join(map(re.escape, tops)).encode()
+    name = re.compile(rb"(?=((?:" + words + rb")(?:\.[A-Za-z0-9_]+)+))")
+    return {match.decode("ascii") for match in name.findall(data)}
 
 
 #: How zlib's best compression begins. Cython 3.2 keeps the texts of a module that way.

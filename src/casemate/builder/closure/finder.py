@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +23,7 @@ class Owner(Enum):
     DISTRIBUTION = "distribution"
 
 
+_MODULE_NAME: Final = re.compile(r"\w+")
 #: Whose files could be links to anything: the interpreter and Casemate itself are this machine's own.
 _CHECKED: Final = frozenset({Owner.APPLICATION, Owner.DISTRIBUTION})
 
@@ -114,9 +116,16 @@ class Finder:
         for _, folder in package.search:
             for entry, is_folder in self._list(folder).items():
                 name = entry if is_folder else self._module_name(entry)
-                if name and name.isidentifier() and name not in {"__init__", "__pycache__"}:
+                # Not every one is an identifier: "0001_initial" is imported by a call.
+                if name and _MODULE_NAME.fullmatch(name) and name not in {"__init__", "__pycache__"}:
                     names.add(f"{package.name}.{name}")
         return tuple(sorted(names))
+
+    def tops(self) -> tuple[str, ...]:
+        """Names of the packages that distributions have brought, sorted."""
+        folders = (root.host for root in self.roots if root.owner is Owner.DISTRIBUTION)
+        names = {name for folder in folders for name, is_folder in self._list(folder).items() if is_folder}
+        return tuple(sorted(name for name in names if name.isidentifier() and name != "__pycache__"))
 
     def _module_name(self, entry: str) -> str | None:
         for suffix in (*self._suffixes, ".py", ".pyc"):

@@ -145,7 +145,9 @@ class Graph:
     def _scan_extension(self, found: Found) -> Scan:
         assert found.file is not None  # noqa: S101 - an extension is a file
         imports = []
-        for candidate in self._reader.names(found.file.read_bytes(), found.name.partition(".")[0]):
+        own = found.name.partition(".")[0]
+        tops = (own, *(top for top in self.finder.tops() if top != own))
+        for candidate in self._reader.names(found.file.read_bytes(), tops):
             name = self._longest_module(candidate)
             if name is not None and name != found.name:
                 detail = f"name in the data of {found.file.name}: {name}"
@@ -153,15 +155,20 @@ class Graph:
         return Scan(imports=tuple(imports))
 
     def _longest_module(self, text: str) -> str | None:
-        """The module that ``text`` names or, as Rust has no end marks, begins with."""
+        """The module that ``text`` names or, where texts have no end marks, begins with."""
         if self.finder.find(text) is not None:
             return text
-        parent, _, leaf = text.rpartition(".")
-        package = self.finder.find(parent) if parent else None
-        if package is None or not package.is_package:
-            return None
-        names = [n for n in self.finder.submodules(package) if leaf.startswith(n.rpartition(".")[2])]
-        return max(names, key=len, default=None)
+        name, *parts = text.split(".")
+        for part in parts:
+            package = self.finder.find(name)
+            if package is None or not package.is_package:
+                return None
+            if self.finder.find(f"{name}.{part}") is None:
+                leaves = [module.rpartition(".")[2] for module in self.finder.submodules(package)]
+                leaf = max((leaf for leaf in leaves if part.startswith(leaf)), key=len, default=None)
+                return None if leaf is None else f"{name}.{leaf}"
+            name = f"{name}.{part}"
+        return None
 
     def _follow(self, name: str) -> None:
         node = self.nodes[name]

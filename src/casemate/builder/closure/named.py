@@ -16,6 +16,7 @@ from casemate.builder.closure.finder import Found, Owner
 from casemate.builder.closure.graph import Graph, Node, Step
 from casemate.builder.closure.opened import Opened, Opens
 from casemate.builder.closure.values import NamedByCode, Question
+from casemate.builder.closure.zones_in_data import zones_in_data
 from casemate.builder.contents import Reason, Rule
 from casemate.project import Project
 
@@ -29,6 +30,8 @@ _DEVICES: Final = re.compile(
 ZONE_PACKAGES: Final = {"tzdata": "tzdata.zoneinfo", "pytz": "pytz"}
 #: Modules that ask for it only to print a version for someone who has typed ``--version``.
 _COMMAND_LINES: Final = frozenset({"click.decorators"})
+#: Modules that read zones by name.
+_ZONE_READERS: Final = ("zoneinfo", "dateutil.tz", "pytz")
 _LIBRARY_KINDS: Final = {Opens.LIBRARY, Opens.FIND}
 
 
@@ -62,6 +65,12 @@ def zones_named(
             reason = _reason(Rule.TIME_ZONE, node, opened, path_of)
             file = _installed_zone(graph, opened.name)
             yield NamedByCode(name=opened.name, reason=reason, file=file)
+    if any(module in graph.nodes for module in _ZONE_READERS):
+        for root in graph.finder.roots:
+            if root.owner is Owner.APPLICATION:
+                for name, place in zones_in_data(root.host):
+                    reason = Reason(rule=Rule.TIME_ZONE, of=None, detail=f'"{name}" ({place})')
+                    yield NamedByCode(name=name, reason=reason, file=_installed_zone(graph, name))
 
 
 def _installed_zone(graph: Graph, name: str) -> Path | None:

@@ -37,7 +37,7 @@ class ModuleReader(Protocol):
         """What :func:`attributes_asked` gives."""
         ...
 
-    def names(self, data: bytes, top: str) -> tuple[str, ...]:
+    def names(self, data: bytes, tops: tuple[str, ...]) -> tuple[str, ...]:
         """What :func:`names_in_extension` gives."""
         ...
 
@@ -92,10 +92,10 @@ class KeepingReader:
             Kind.ATTRIBUTES, key, frozenset[tuple[str, str]], lambda: attributes_asked(source)
         )
 
-    def names(self, data: bytes, top: str) -> tuple[str, ...]:
+    def names(self, data: bytes, tops: tuple[str, ...]) -> tuple[str, ...]:
         """What :func:`names_in_extension` gives."""
-        key = key_of(self._code, top, hashlib.sha256(data).digest())
-        return self._found_or_made(Kind.NAMES, key, tuple[str, ...], lambda: names_in_extension(data, top))
+        key = key_of(self._code, *tops, hashlib.sha256(data).digest())
+        return self._found_or_made(Kind.NAMES, key, tuple[str, ...], lambda: names_in_extension(data, tops))
 
     def _found_or_made(self, kind: Kind, key: str, shape: type[_T], make: Callable[[], _T]) -> _T:
         kept = self._cache.find(kind, key)

@@ -26,6 +26,10 @@ _CALL_MARKS: Final = re.compile(
 )
 #: In whose text one of these occurs may load plugins by their entry points.
 _PLUGIN_MARKS: Final = re.compile(rb"entry_points|stevedore|load_entry_point")
+#: In whose text one of these occurs may read the data of packages that it names in constants.
+_RESOURCE_MARKS: Final = re.compile(
+    rb"importlib[._]resources|import[^\n]*\bresources\b|pkgutil\.get_data|resource_filename"
+)
 _STUB_MARK: Final = b"attach_stub"
 #: PEP 263; and encodings in which Python's keywords are written as in ASCII.
 _ENCODING: Final = re.compile(rb"coding[:=][ \t]*([-\w.]+)")
@@ -133,8 +137,11 @@ def scan_module(
     package = name if is_package else name.rpartition(".")[0]
     reader = _Reader(package, Conditions(version, main=main), lines_with_imports(source))
     reader.block(tree.body)
-    finder = CallFinder(name, package, own=own)
-    if own or _CALL_MARKS.search(source):
+    reads_resources = _RESOURCE_MARKS.search(source) is not None
+    finder = CallFinder(
+        name, package, texts="" if own else name.partition(".")[0] if reads_resources else None
+    )
+    if own or reads_resources or _CALL_MARKS.search(source):
         finder.visit(tree)
     called = tuple(
         Import(module=module, line=line, lazy=True, guarded=True, sure=False, hidden=True, detail=detail)
