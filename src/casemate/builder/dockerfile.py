@@ -31,6 +31,8 @@ SIGNATURE: Final = "app.sig"
 _PINNED: Final = re.compile(r"[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 _WHEEL: Final = re.compile(r"(casemate(?:_attester)?)-[A-Za-z0-9.+_]+-py3-none-any\.whl")
 _GRAMINE_LIBRARIES: Final = "/usr/lib/x86_64-linux-gnu/gramine"
+#: What Gramine's loader needs beside the C library: by its package a dependency, and in no base image.
+_LOADER_LIBRARIES: Final = "/usr/lib/x86_64-linux-gnu/libprotobuf-c.so.1*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,9 @@ def _builder(recipe: Recipe) -> str:
         build += ["--gramine", "/casemate/gramine"]
         copied = (
             f"COPY --from=gramine {_GRAMINE_LIBRARIES}/ /casemate/gramine/lib/x86_64-linux-gnu/gramine/\n"
+            f"COPY --from=gramine {_LOADER_LIBRARIES} /casemate/gramine/lib/x86_64-linux-gnu/\n"
             "COPY --from=gramine /usr/bin/gramine-sgx /casemate/gramine/bin/gramine-sgx\n"
+            "ENV LD_LIBRARY_PATH=/casemate/gramine/lib/x86_64-linux-gnu\n"
         )
     if recipe.mrenclave is not None:
         build += ["--expect", recipe.mrenclave]

@@ -39,7 +39,9 @@ WORKDIR /casemate/wheels
 RUN ["/casemate/venv/bin/python", "-m", "pip", "install", "--require-hashes", "--no-deps", \
 "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check", "-r", "requirements.txt"]
 COPY --from=gramine /usr/lib/x86_64-linux-gnu/gramine/ /casemate/gramine/lib/x86_64-linux-gnu/gramine/
+COPY --from=gramine /usr/lib/x86_64-linux-gnu/libprotobuf-c.so.1* /casemate/gramine/lib/x86_64-linux-gnu/
 COPY --from=gramine /usr/bin/gramine-sgx /casemate/gramine/bin/gramine-sgx
+ENV LD_LIBRARY_PATH=/casemate/gramine/lib/x86_64-linux-gnu
 COPY . /casemate/application/
 RUN ["/casemate/venv/bin/casemate", "build", "/casemate/application", "-o", "/casemate/bundle", \
 "--no-cache", "--gramine", "/casemate/gramine", "--expect", "{"12" * 32}"]
