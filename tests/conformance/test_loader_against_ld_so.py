@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.support.elf_writer import ElfFile, write_elf
 
 from casemate.adapters.host_loader import HostFiles, host_search_rules
 from casemate.adapters.host_python import describe_interpreter
-from casemate.builder.loader import Loader
+from casemate.builder.loader import Loader, SearchRules
 from casemate.errors import ClosureError
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to make ELF files")
@@ -63,10 +65,14 @@ class Workshop:
 
     def ours(self, program: Path, library_path: tuple[Path, ...] = ()) -> dict[str, str]:
         """Name -> file by ours."""
-        interpreter = describe_interpreter(Path(sys.executable)).executable
-        rules = host_search_rules(interpreter, tuple(map(str, library_path)))
+        rules = replace(_rules_of_this_machine(), library_path=tuple(map(str, library_path)))
         loader = Loader(HostFiles(), rules, str(program))
         return _without_the_loader({edge.name: edge.target.identity for edge in loader.start})
+
+
+@cache
+def _rules_of_this_machine() -> SearchRules:
+    return host_search_rules(describe_interpreter(Path(sys.executable)).executable, ())
 
 
 def _without_the_loader(files: dict[str, str]) -> dict[str, str]:
@@ -185,6 +191,41 @@ def _name_with_a_slash(shop: Workshop) -> tuple[Path, tuple[Path, ...]]:
     return shop.program("p", needs=("a/liba.so",)), ()
 
 
+def _rpath_reaches_over_two_libraries(shop: Workshop) -> tuple[Path, tuple[Path, ...]]:
+    shop.library("x/libd3.so")
+    shop.library("x/libc3.so", needs=("x/libd3.so",))
+    shop.library("x/libb3.so", needs=("x/libc3.so",))
+    shop.library("a/liba3.so", *_rpath("$ORIGIN/../x"), needs=("x/libb3.so",))
+    return shop.program("p", *_rpath(shop.root / "a"), needs=("a/liba3.so",)), ()
+
+
+def _soname_that_is_a_link(shop: Workshop) -> tuple[Path, tuple[Path, ...]]:
+    shop.library("a/libz9.so.1.2.13", soname="libz9.so.1")
+    (shop.root / "a/libz9.so.1").symlink_to("libz9.so.1.2.13")
+    (shop.root / "a/libz9.so").symlink_to("libz9.so.1")
+    return shop.program("p", *_rpath(shop.root / "a"), needs=("a/libz9.so",)), ()
+
+
+def _origin_is_the_folder_of_the_link_and_not_of_its_target(shop: Workshop) -> tuple[Path, tuple[Path, ...]]:
+    shop.library("links/libb.so")
+    shop.library("store/libb.so")
+    shop.library("store/liba.so.1", *_rpath("$ORIGIN"), needs=("store/libb.so",), soname="liba.so")
+    (shop.root / "links/liba.so").symlink_to("../store/liba.so.1")
+    return shop.program("p", *_rpath(shop.root / "links"), needs=("store/liba.so.1",)), ()
+
+
+def _elements_that_are_empty_or_not_there(shop: Workshop) -> tuple[Path, tuple[Path, ...]]:
+    shop.library("a/liba.so")
+    folders = (shop.root / "nowhere", shop.root / "a/", f"{shop.root}/./a/../a")
+    return shop.program("p", *_rpath(*folders), needs=("a/liba.so",)), (shop.root / "gone",)
+
+
+def _no_default_libraries_of_a_library_that_has_a_path(shop: Workshop) -> tuple[Path, tuple[Path, ...]]:
+    shop.library("x/libb.so")
+    shop.library("a/liba.so", "-Wl,-z,nodefaultlib", *_rpath("$ORIGIN/../x", tags=_NEW), needs=("x/libb.so",))
+    return shop.program("p", *_rpath(shop.root / "a"), needs=("a/liba.so",)), ()
+
+
 _CASES: tuple[Callable[[Workshop], tuple[Path, tuple[Path, ...]]], ...] = (
     _inherited_rpath,
     _rpath_before_library_path,
@@ -200,6 +241,11 @@ _CASES: tuple[Callable[[Workshop], tuple[Path, tuple[Path, ...]]], ...] = (
     _other_machine_of_64_bits_is_passed_over,
     _cache_and_default_folders,
     _name_with_a_slash,
+    _rpath_reaches_over_two_libraries,
+    _soname_that_is_a_link,
+    _origin_is_the_folder_of_the_link_and_not_of_its_target,
+    _elements_that_are_empty_or_not_there,
+    _no_default_libraries_of_a_library_that_has_a_path,
 )
 
 
@@ -216,6 +262,59 @@ def test_the_real_loader_takes_the_same_files(
     ours = workshop.ours(program, library_path)
     assert {name: ours[name] for name in real} == real
     assert set(ours.values()) == set(real.values())  # it shows each file once, under its first name
+
+
+_FOLDERS = ("one", "two", "three")
+_NAMES = ("libr0.so", "libr1.so", "libr2.so", "libr3.so")
+
+
+def _any_path(random: Random) -> tuple[str, ...]:
+    """DT_RPATH, DT_RUNPATH or none, with folders in any order."""
+    forms = ("$ORIGIN/../{}", "${{ORIGIN}}/../{}", "{root}/{}")
+    folders = random.sample(_FOLDERS, random.randint(0, 3))
+    if not folders:
+        return ()
+    return random.choice((_OLD, _NEW)), *(random.choice(forms).format(it, root="{root}") for it in folders)
+
+
+def _any_process(shop: Workshop, seed: int) -> tuple[Path, tuple[Path, ...]]:
+    """Libraries that lie in several folders, need each other, and look for each other in any way."""
+    random = Random(seed)  # noqa: S311 - shapes for a test
+    flags = {
+        (folder, name): _any_path(random)
+        for name in _NAMES
+        for folder in random.sample(_FOLDERS, random.randint(1, 3))
+    }
+    needs: dict[str, tuple[str, ...]] = {}
+    for number, name in enumerate(_NAMES):
+        needs[name] = tuple(random.sample(_NAMES[:number], random.randint(0, number)))
+    first = {name: f"{folder}/{name}" for folder, name in reversed(flags)}
+
+    def rpath(path: tuple[str, ...]) -> tuple[str, ...]:
+        return (
+            _rpath(*(it.replace("{root}", str(shop.root)) for it in path[1:]), tags=path[0]) if path else ()
+        )
+
+    for (folder, name), path in flags.items():
+        shop.library(f"{folder}/{name}", *rpath(path), needs=tuple(first[it] for it in needs[name]))
+    own = (random.choice((_OLD, _NEW)), *(f"{{root}}/{it}" for it in random.sample(_FOLDERS, 2)))
+    wanted = random.sample(_NAMES, 2)
+    program = shop.program("bin/p", *rpath(own), needs=tuple(first[name] for name in wanted))
+    return program, tuple(shop.root / it for it in random.sample(_FOLDERS, random.randint(0, 2)))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_real_loader_agrees_on_processes_of_any_shape(workshop: Workshop, seed: int) -> None:
+    program, library_path = _any_process(workshop, seed)
+
+    real = workshop.real(program, library_path)
+
+    if isinstance(real, str):
+        with pytest.raises(ClosureError):
+            workshop.ours(program, library_path)
+    else:
+        ours = workshop.ours(program, library_path)
+        assert {name: ours[name] for name in real} == real
 
 
 def _runpath_is_not_inherited(shop: Workshop) -> Path:
@@ -292,8 +391,7 @@ def test_dlopen_searches_as_ours_does(workshop: Workshop, tmp_path: Path) -> Non
 
     maps = subprocess.run([program, plugin], capture_output=True, text=True, check=True, env={}).stdout
 
-    interpreter = describe_interpreter(Path(sys.executable)).executable
-    loader = Loader(HostFiles(), host_search_rules(interpreter, ()), str(program))
+    loader = Loader(HostFiles(), _rules_of_this_machine(), str(program))
     _, edges = loader.open(str(plugin))
     (taken,) = [edge.target.path for edge in edges if edge.name == "libb.so"]
     assert taken == str(tmp_path / "of-program/libb.so")
