@@ -87,7 +87,7 @@ def image_application(
 
 def workload_name(reference: str) -> str:
     """A DNS label from the name of an image: ``notes`` for ``registry.internal/team/notes:1.2``."""
-    text = re.sub(r"@sha256:.*", "", reference).rstrip("/")
+    text = re.sub(r"^[a-z-]+:(//)?|@sha256:.*$", "", reference).rstrip("/")
     last = re.sub(r"(\.tar)?:[\w][\w.-]*$|\.tar(\.gz)?$", "", text.rpartition("/")[2])
     return re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-")[:63].strip("-") or "application"
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from posixpath import basename, dirname, normpath
+from posixpath import basename, dirname, join, normpath
 from typing import Final
 
 from casemate.builder.foreign.servers import SERVERS, Served, read_server
@@ -129,7 +129,7 @@ def _of_shell(line: _Line, words: Sequence[str], where: str) -> _Line:
         raise _undecided(f"a shell script, {words[0]}" if words else "a shell", where, _after(words))
     text = words[1]
     cd = re.match(r"cd\s+([\w./-]+)\s*&&\s*", text)
-    folder = normpath(f"{line.folder}/{cd[1]}" if not cd[1].startswith("/") else cd[1]) if cd else line.folder
+    folder = normpath(join(line.folder, cd[1])) if cd else line.folder
     text = text[cd.end() :] if cd else text
     bare = re.sub(r"'[^']*'", "", text)
     if _SHELL_WORK.search(bare):
@@ -177,9 +177,7 @@ def _start(line: _Line, where: str, exists: Callable[[str], bool]) -> Start:
 
 def _of_server(line: _Line, name: str, arguments: Sequence[str], where: str) -> Start:
     served = read_server(name, arguments, where=where)
-    folder = normpath(f"{line.folder}/{served.folder}")
-    if served.folder.startswith("/"):
-        folder = normpath(served.folder)
+    folder = normpath(join(line.folder, served.folder))
     return Start(
         program=line.words[0],
         served=served,
@@ -217,7 +215,7 @@ def _of_script(
     name = basename(script)
     if name in SERVERS:
         return _of_server(line, name, arguments, where)
-    path = normpath(script if script.startswith("/") else f"{line.folder}/{script}")
+    path = normpath(join(line.folder, script))
     if not name.endswith(".py"):
         raise _undecided(f"a script, {script}", where)
     if not exists(path):

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from posixpath import normpath, relpath
+from posixpath import join, normpath, relpath
 from typing import Final
 
 from casemate.builder.chroot import resolve
@@ -38,7 +38,7 @@ def seal(folder: Path) -> None:
             file = Path(here, name)
             mode = file.lstat().st_mode
             if stat.S_ISLNK(mode):
-                _contain(file, normpath(f"{place}/{name}"), folder)
+                _contain(file, join(place, name), folder)
             elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 file.unlink()
 
