@@ -28,6 +28,7 @@ _FIRST: Final = "casemate-trace 1"
 _RELEASE: Final = re.compile(r"python (3\.\d{1,3}\.\d{1,3})")
 _NAME: Final = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _DISTRIBUTION: Final = re.compile(rf"distribution ({_NAME}) ([A-Za-z0-9][A-Za-z0-9.!+_-]{{0,127}})")
+_MODULE: Final = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _LONGEST_LINE: Final = 4096
 _AGAIN: Final = "record it again: casemate rehearse BUNDLE --record FILE"
 
@@ -157,10 +158,8 @@ def is_data_path(path: str) -> bool:
 
 
 def is_module_name(name: str) -> bool:
-    """Whether ``name`` could be that of a module."""
-    return (
-        len(name) <= _LONGEST_LINE and name.isprintable() and all(p.isidentifier() for p in name.split("."))
-    )
+    """Whether ``name`` could be that of a module; one that no statement can import may have hyphens."""
+    return len(name) <= _LONGEST_LINE and _MODULE.fullmatch(name) is not None
 
 
 def is_distribution(text: str) -> bool:

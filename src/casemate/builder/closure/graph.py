@@ -64,7 +64,7 @@ class Graph:
         self.finder = finder
         self.nodes: dict[str, Node] = {}
         self.missing: list[tuple[str, Import]] = []
-        self._rules = rules
+        self.rules = rules
         self._version = version
         self._reader = reader
         self._loadable: dict[str, bool] = {}
@@ -126,7 +126,7 @@ class Graph:
                 name=found.name,
                 is_package=found.is_package,
                 version=self._version,
-                own=own or found.name in self._rules.texts,
+                own=own or found.name in self.rules.texts,
                 main=found.name in self._main,
             )
         except (SyntaxError, ValueError, RecursionError) as error:
@@ -181,7 +181,7 @@ class Graph:
         self._follow_tables(name, node)
         for codec in node.scan.codecs:
             self._codec(name, codec)
-        hidden = self._rules.hidden.get(name)
+        hidden = self.rules.hidden.get(name)
         for module in hidden.imports if hidden else ():
             self._hidden(name, module, hidden.reason if hidden else "")
         for text, line in node.scan.strings:
@@ -218,7 +218,7 @@ class Graph:
 
     def accompany(self) -> None:
         """Reach what frameworks look for in the packages that are reached."""
-        for rule in self._rules.companions:
+        for rule in self.rules.companions:
             if rule.when in self.nodes:
                 for name, node in list(self.nodes.items()):
                     if node.found.is_package and any(matches(pattern, name) for pattern in rule.of):
@@ -253,7 +253,7 @@ class Graph:
     def _cut(self, importer: str, wanted: Import, module: str) -> bool:
         if not (wanted.lazy or wanted.guarded) or self._is_own(importer):
             return False
-        return self._rules.cut(importer, module)
+        return self.rules.cut(importer, module)
 
     def _is_own(self, name: str) -> bool:
         root = self.nodes[name].found.root

@@ -69,8 +69,7 @@ def find_python_closure(
     """
     _require_readable(sources.interpreter)
     interface = interface_of(project, sources.application)
-    rules = load_rules()
-    graph = new_graph(sources, rules, interface, reader or DirectReader())
+    graph = new_graph(sources, load_rules(), interface, reader or DirectReader())
     first = add_roots(graph, project, sources, interface)
     distributions = read_distributions(sources.environment)
     if sources.trace is not None:
@@ -78,7 +77,7 @@ def find_python_closure(
     _grow(graph, project, distributions, sources.interpreter.suffixes)
     refuse_missing_imports(graph, project, first)
     if sources.trace is not None:
-        keep_traced(graph, rules, sources.trace)
+        keep_traced(graph, sources.trace)
         reached = reached_distributions(graph, distributions)
         refuse_other_environment(sources.trace, sources.interpreter.release, reached, project.closure.trace)
     files = _Files(graph, project, sources, distributions)

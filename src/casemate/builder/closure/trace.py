@@ -26,7 +26,6 @@ from typing import Final
 from casemate.builder.closure.distributions import Distribution, name_and_version
 from casemate.builder.closure.finder import Found, Kind, Owner
 from casemate.builder.closure.graph import Graph, Step, codec_module
-from casemate.builder.closure.rules import Rules
 from casemate.builder.contents import Rule
 from casemate.builder.layout import APPLICATION_ROOT, site_packages, standard_library
 from casemate.errors import ProjectError
@@ -79,7 +78,7 @@ def _module_at(path: str, version: str) -> str | None:
         if path.startswith(f"{root}/"):
             folder, _, file = path.removeprefix(f"{root}/").rpartition("/")
             ending = _ENDINGS.search(file)
-            if ending is None or ending.end() != len(file):
+            if ending is None or ending.end() != len(file) or "." in folder:
                 return None
             parts = [*(folder.split("/") if folder else ()), file[: ending.start()]]
             if parts[-1] == "__init__" and len(parts) > 1:
@@ -113,9 +112,9 @@ def add_recorded(graph: Graph, trace: Trace) -> None:
         graph.add(name, Step(rule=Rule.RECORDED, by=None, detail=_OPENED))
 
 
-def keep_traced(graph: Graph, rules: Rules, trace: Trace) -> None:
+def keep_traced(graph: Graph, trace: Trace) -> None:
     """Leave in ``graph`` only what the trace and the static floor hold, with the reasons that hold there."""
-    steps = _Floor(graph, rules).steps(trace)
+    steps = _Floor(graph).steps(trace)
     graph.nodes = {
         name: replace(node, step=steps[name]) for name, node in graph.nodes.items() if name in steps
     }
@@ -124,9 +123,8 @@ def keep_traced(graph: Graph, rules: Rules, trace: Trace) -> None:
 class _Floor:
     """Follows what must never be missing."""
 
-    def __init__(self, graph: Graph, rules: Rules) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._rules = rules
         self._steps: dict[str, Step] = {}
         self._queue: deque[str] = deque()
 
@@ -160,7 +158,7 @@ class _Floor:
                     self._reach(module, self._graph.step(name, wanted))
             for codec in node.scan.codecs:
                 self._reach(codec_module(codec), _hidden(name, f'codec "{codec}"'))
-            hidden = self._rules.hidden.get(name)
+            hidden = self._graph.rules.hidden.get(name)
             if hidden is not None and (serves or _is_c(node.found)):
                 for module in hidden.imports:
                     self._reach(module, _hidden(name, hidden.reason))

@@ -132,6 +132,7 @@ def test_a_record_names_modules_whatever_their_files_are_called() -> None:
     paths = (
         "/app/web/__init__.pyc",
         f"{LIB}/json/decoder.pyc",
+        f"{LIB}/_sysconfigdata__linux_x86_64-linux-gnu.pyc",
         f"{LIB}/lib-dynload/_json.cpython-311-x86_64-linux-gnu.so",
         f"{SITE}/numpy/_core/_multiarray_umath.cpython-311-x86_64-linux-gnu.so",
         f"{SITE}/cryptography/hazmat/bindings/_rust.abi3.so",
@@ -149,6 +150,7 @@ def test_a_record_names_modules_whatever_their_files_are_called() -> None:
         data=("certifi/cacert.pem", "numpy.libs/libopenblas-1.so"),
         modules=(
             "_json",
+            "_sysconfigdata__linux_x86_64-linux-gnu",
             "cryptography.hazmat.bindings._rust",
             "json.decoder",
             "numpy._core._multiarray_umath",
