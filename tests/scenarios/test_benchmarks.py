@@ -49,3 +49,9 @@ def test_signing_is_compared_with_its_floor_and_with_one_hash() -> None:
     assert result["measure_large_64G"]["peak_memory_bytes"] < 200_000_000
     for case in ("complete", "folders"):
         assert result[case]["casemate_over_floor"] > 1
+
+
+@pytest.mark.slow
+def test_building_is_compared_with_hashing_every_file_of_the_image() -> None:
+    result = result_of("build.py", "--runs", "1")
+    assert result["over_floor"]["first"] > result["over_floor"]["again"] > 1
