@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.elf_writer import ElfFile, write_elf
 
 from casemate.errors import FormatError
 from casemate.formats.elf_dynamic import ElfDynamic, ElfIdentity
+from casemate.formats.elf_sections import without_debugging
 from casemate.formats.loader_cache import CacheEntry, LoaderCache
 
 _names = st.text(
@@ -111,3 +113,91 @@ def test_a_damaged_loader_cache_gives_a_value_or_our_error(
             LoaderCache.parse(attempt)
         except FormatError:
             continue
+
+
+_numbers = st.integers(0, 600) | st.sampled_from([1 << 16, (1 << 32) - 1, 1 << 63, (1 << 64) - 1])
+_headers = st.lists(
+    st.tuples(st.sampled_from([1, 1, 2, 3, 6]), _numbers, _numbers, _numbers).map(
+        lambda it: struct.pack("<IIQQQQQQ", it[0], 5, it[1], it[2], it[2], it[3], it[3], 8)
+    ),
+    max_size=8,
+)
+_tags = st.sampled_from(
+    [0, 1, 1, 1, 5, 10, 14, 15, 29, 0x6FFFFFFB, 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF]
+)
+_entries_of_dynamic = st.lists(
+    st.tuples(_tags, _numbers).map(lambda it: struct.pack("<qQ", *it)), min_size=1, max_size=12
+)
+
+
+@given(_headers, _entries_of_dynamic, st.binary(max_size=300), st.integers(0, 1000), _numbers)
+def test_headers_that_overlap_and_counts_that_are_huge_give_a_value_or_our_error(
+    headers: list[bytes], entries: list[bytes], rest: bytes, cut: int, count: int
+) -> None:
+    dynamic, body = b"".join(entries), bytes(64)
+    offset = 64 + 56 * (len(headers) + 2)
+    mapped = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, offset + len(dynamic), offset + len(dynamic), 8)
+    named = struct.pack("<IIQQQQQQ", 2, 6, offset, offset, offset, len(dynamic), len(dynamic), 8)
+    for number in (len(headers) + 2, count & 0xFFFF):
+        ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+        header = struct.pack("<16sHHIQQQIHHHHHH", ident, 3, 62, 1, 0, 64, 0, 0, 64, 56, number, 64, 0, 0)
+        data = header + mapped + named + b"".join(headers) + dynamic + rest + body
+        for attempt in (data, data[:cut]):
+            try:
+                read = ElfDynamic.parse(attempt)
+            except FormatError:
+                continue
+            assert len(read.needed) <= len(entries)
+
+
+def test_the_same_list_named_again_and_again_ends_soon() -> None:
+    """64 KiB that would give four thousand million versions."""
+    count = 2000
+    outer = b"".join(struct.pack("<HHIII", 1, 0xFFFF, 0, 16 * (count - index), 16) for index in range(count))
+    inner = b"".join(struct.pack("<IHHII", 0, 0, 0, 0, 16) for _ in range(0xFFFF))
+    head = 64 + 56 * 2
+    tags = {5: head, 10: 8, 0x6FFFFFFE: head + 8, 0x6FFFFFFF: count, 0: 0}
+    content = bytes(8) + outer + inner
+    dynamic = b"".join(struct.pack("<qQ", *tag) for tag in tags.items())
+    size = head + len(content) + len(dynamic)
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    data = (
+        struct.pack("<16sHHIQQQIHHHHHH", ident, 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 64, 0, 0)
+        + struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, size, size, 8)
+        + struct.pack("<IIQQQQQQ", 2, 6, size - len(dynamic), 0, 0, len(dynamic), len(dynamic), 8)
+        + content
+        + dynamic
+    )
+    with pytest.raises(FormatError, match="at most 16384 entries"):
+        ElfDynamic.parse(data)
+
+
+@pytest.mark.parametrize("tag", [1, 7])
+def test_a_dynamic_section_without_end_ends_soon(tag: int) -> None:
+    entries = struct.pack("<qQ", tag, 0) * 20_000
+    head = 64 + 56
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    data = (
+        struct.pack("<16sHHIQQQIHHHHHH", ident, 3, 62, 1, 0, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+        + struct.pack("<IIQQQQQQ", 2, 6, head, 0, 0, len(entries), len(entries), 8)
+        + entries
+    )
+    with pytest.raises(FormatError, match="at most 16384 entries"):
+        ElfDynamic.parse(data)
+
+
+@given(_files, st.data())
+def test_taking_debugging_information_out_of_a_damaged_file_gives_bytes(
+    file: ElfFile, data: st.DataObject
+) -> None:
+    image = bytearray(write_elf(file))
+    for _ in range(data.draw(st.integers(1, 8))):
+        image[data.draw(st.integers(0, len(image) - 1))] = data.draw(st.integers(0, 255))
+    for attempt in (bytes(image), bytes(image[: data.draw(st.integers(0, len(image)))])):
+        assert len(without_debugging(attempt)) <= len(attempt)
+
+
+def test_a_loader_cache_with_more_entries_than_a_machine_has_is_refused() -> None:
+    entry = CacheEntry(name="libx.so", path="/lib/libx.so", flags=0x0303, hwcap=0)
+    with pytest.raises(FormatError, match="at most 32768 entries"):
+        LoaderCache.parse(_cache([entry] * 32_769, -1))

@@ -65,6 +65,9 @@ _DF_1_NODEFLIB: Final = 0x800
 _VER_FLG_WEAK: Final = 0x2
 #: ``PATH_MAX``: no name that the loader could open is longer.
 _LONGEST_NAME: Final = 4096
+#: Entries of one file that may name the same long text, or the same list again: many times what any file has,
+#: and too few to fill the memory or the day.
+_MOST_ENTRIES: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +252,10 @@ class _Segments:
         if content is None:
             return {}
         collected: dict[int, list[int]] = {}
-        for offset in range(0, len(content) - _DYNAMIC_ENTRY.size + 1, _DYNAMIC_ENTRY.size):
+        for number, offset in enumerate(
+            range(0, len(content) - _DYNAMIC_ENTRY.size + 1, _DYNAMIC_ENTRY.size)
+        ):
+            _refuse_too_many(number, "dynamic section")
             tag, value = _DYNAMIC_ENTRY.unpack_from(content, offset)
             if tag == _DT_NULL:
                 break
@@ -327,13 +333,21 @@ def _records(
         address += record[-1]
 
 
+def _refuse_too_many(number: int, what: str) -> None:
+    if number >= _MOST_ENTRIES:
+        raise FormatError(what, expected=f"at most {_MOST_ENTRIES} entries", got="more")
+
+
 def _version_needs(image: _Segments, tags: _Tags, names: _Names) -> Iterator[VersionNeed]:
     if _DT_VERNEED not in tags:
         return
     what = "needed symbol versions"
     count = _count(tags, _DT_VERNEEDNUM, what)
+    seen = 0
     for address, need in _records(image, tags[_DT_VERNEED][0], _VERSION_NEED, count, what):
         _, entries, library, first, _ = need
+        seen += 1 + entries
+        _refuse_too_many(seen, what)
         versions = [
             names.at(entry[3])
             for _, entry in _records(image, address + first, _VERSION_NEED_NAME, entries, what)
@@ -347,6 +361,7 @@ def _version_definitions(image: _Segments, tags: _Tags, names: _Names) -> Iterat
         return
     what = "defined symbol versions"
     count = _count(tags, _DT_VERDEFNUM, what)
+    _refuse_too_many(count, what)
     for address, definition in _records(image, tags[_DT_VERDEF][0], _VERSION_DEFINITION, count, what):
         entries, first = definition[3], definition[5]
         # The first name is the version, the others are those that it follows.

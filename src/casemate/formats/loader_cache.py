@@ -28,6 +28,8 @@ _ENDIANNESS: Final = (0, 2)
 #: ``FLAG_ELF_LIBC6 | FLAG_X8664_LIB64``: a library for this C library on x86-64.
 X86_64_LIBRARY: Final = 0x0303
 _LONGEST_NAME: Final = 4096
+#: Each may name the same long text; a machine with every package of a distribution has fewer.
+_MOST_ENTRIES: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class LoaderCache:
                 expected=f"{text + text_size} bytes for {count} entries",
                 got=f"{len(cache)} bytes",
             )
+        if count > _MOST_ENTRIES:
+            raise FormatError("loader cache", expected=f"at most {_MOST_ENTRIES} entries", got=str(count))
         entries = []
         for index in range(count):
             kind, name, path, _, hwcap = _NEW_ENTRY.unpack_from(
