@@ -18,10 +18,11 @@ from casemate.builder.layout import APPLICATION_ROOT, ENCLAVE_ROOT, GRAMINE_ROOT
 from casemate.builder.tcb import TrustedContent
 from casemate.errors import ProjectError
 from casemate.formats.gramine_versions import LATEST, GramineVersion
-from casemate.formats.manifest import EnclaveSettings, parse_size
+from casemate.formats.manifest import EnclaveSettings
 from casemate.project import App, Destination, Enclave, EncryptedMount, Project, TmpfsMount
-from casemate.project.enclave import CPU_FEATURES
+from casemate.project.enclave import read_enclave
 from casemate.project.places import hides_measured, is_key_name, is_plain, is_variable
+from casemate.project.reading import Table
 from casemate_attester.variables import Variable, decides_what_runs
 
 #: What a manifest says of a variable that the host may choose; the rule is the attester's.
@@ -141,29 +142,40 @@ def _project_of(manifest: Mapping[str, Any]) -> Project:
 
 
 def _enclave_of(manifest: Mapping[str, Any]) -> Enclave:
+    """What ``[enclave]`` would say; without what it cannot, which then differs at its place."""
     settings = EnclaveSettings.from_manifest(manifest)
-    limit = _value(manifest, "sys", "fds", "limit")
-    features = sorted(_text_items(manifest, "sgx", "cpu_features"))
-    return Enclave(
-        size=settings.size,
-        threads=settings.threads,
-        stack=_size_of(manifest, "stack", "size") or 0,
-        brk=_size_of(manifest, "brk", "max_size"),
-        files=limit if type(limit) is int else Enclave().files,
-        isvprodid=settings.isvprodid,
-        isvsvn=settings.isvsvn,
-        debug=settings.debug,
-        edmm=settings.edmm,
-        preheat=_value(manifest, "sgx", "preheat_enclave") is True,
-        exinfo=settings.exinfo,
-        subprocesses=_value(manifest, "sys", "disallow_subprocesses") is False,
-        cpu=tuple(feature for feature in features if feature[0] in CPU_FEATURES),
-    )
+    candidates = {
+        "size": format_size(settings.size),
+        "threads": settings.threads,
+        "stack": _value(manifest, "sys", "stack", "size"),
+        "brk": _value(manifest, "sys", "brk", "max_size"),
+        "files": _value(manifest, "sys", "fds", "limit"),
+        "isvprodid": settings.isvprodid,
+        "isvsvn": settings.isvsvn,
+        "debug": settings.debug,
+        "edmm": settings.edmm,
+        "preheat": _value(manifest, "sgx", "preheat_enclave"),
+        "exinfo": settings.exinfo,
+        "subprocesses": _value(manifest, "sys", "disallow_subprocesses") is False,
+        "cpu": _value(manifest, "sgx", "cpu_features"),
+    }
+    said: dict[str, Any] = {}
+    for key, value in candidates.items():
+        if value is not None and _can_be_said(said | {key: value}):
+            said[key] = value
+    return read_enclave(_enclave_table(said))
 
 
-def _size_of(manifest: Mapping[str, Any], table: str, key: str) -> int | None:
-    written = _value(manifest, "sys", table, key)
-    return parse_size(written, where=f"sys.{table}.{key}") if isinstance(written, str) else None
+def _can_be_said(values: Mapping[str, Any]) -> bool:
+    try:
+        read_enclave(_enclave_table(values))
+    except ProjectError:
+        return False
+    return True
+
+
+def _enclave_table(values: Mapping[str, Any]) -> Table:
+    return Table(values, name="enclave", where="app.manifest.sgx")
 
 
 def _value(manifest: Mapping[str, Any], *path: str) -> Any:

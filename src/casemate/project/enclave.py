@@ -17,8 +17,7 @@ _FEWEST_THREADS: Final = 5
 #: Gramine holds a table of them in the enclave; Linux allows no more by default either.
 _MOST_FILES: Final = 1 << 20
 _FEWEST_FILES: Final = 64
-#: Features of the processor that ``cpu`` may speak of.
-CPU_FEATURES: Final = ("amx", "avx", "avx512")
+_FEATURES: Final = ("amx", "avx", "avx512")
 _WORDS: Final = {word: word for word in ("unspecified", "disabled", "required")}
 
 
@@ -93,8 +92,8 @@ def _features(table: Table) -> tuple[tuple[str, str], ...]:
     """
     inner = table.table("cpu")
     features = Table(inner.values, name="enclave.cpu", where=table.where)
-    features.refuse_unknown(CPU_FEATURES)
-    said = {name: features.choice(name, _WORDS) or "unspecified" for name in CPU_FEATURES}
+    features.refuse_unknown(_FEATURES)
+    said = {name: features.choice(name, _WORDS) or "unspecified" for name in _FEATURES}
     if said["avx512"] == "disabled" and said["avx"] != "disabled":
         raise features.error(
             "avx512",

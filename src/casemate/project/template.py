@@ -126,8 +126,8 @@ def _enclave() -> list[str]:
 
 def _env(draft: Draft) -> list[str]:
     lines = [
-        "# The application's environment. The machine's own is not passed on: its owner could choose it. What",
-        '# he may choose needs a rule: REGION = { pass = true, one_of = ["eu", "us"], default = "eu" }',
+        "# The application's environment. The machine's own is not passed on: its owner could choose it.",
+        '# What he may choose needs a rule: REGION = { pass = true, one_of = ["eu", "us"], default = "eu" }',
         "[env]",
         *(f"{_key(name)} = {_text(value)}" for name, value in draft.env),
     ]

@@ -284,7 +284,7 @@ def test_a_trusted_file_that_the_list_keeps_quiet_about_is_refused(tmp_path: Pat
         ),
         (lambda it: it["sys"].update(disallow_subprocesses=0), "sys.disallow_subprocesses"),
         (lambda it: it["sys"].update(enable_sigterm_injection=False), "sys.enable_sigterm_injection"),
-        (lambda it: it["sys"].update(brk={"max_size": "0K"}), "sys.brk.max_size"),
+        (lambda it: it["sys"].update(brk={"max_size": "0K"}), "sys.brk"),
         (lambda it: it["sys"].update(fds={"limit": True}), "sys.fds.limit"),
         (lambda it: it["sgx"].update(preheat_enclave=False), "sgx.preheat_enclave"),
         (lambda it: it["sgx"].update(edmm_enable=True), "sgx.use_exinfo"),
