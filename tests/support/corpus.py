@@ -102,11 +102,8 @@ def install(application: CorpusApplication, environment: Path) -> Path:
     """A virtual environment with the requirements, and with the server that Casemate adds; its Python."""
     _uv("venv", "--quiet", "--python", sys.executable, str(environment))
     python = environment / "bin" / "python"
-    requirements = application.folder / "requirements.txt"
-    if not requirements.exists():
-        requirements = environment / "requirements.txt"
-        export = ("export", "--frozen", "--no-dev", "--no-emit-project", "--no-editable", "--no-header")
-        requirements.write_text(_uv(*export, "--quiet", folder=application.folder))
+    requirements = environment / "requirements.txt"
+    requirements.write_text(locked(application))
     install = ("pip", "install", "--quiet", "--python", str(python))
     _uv(*install, "-r", str(requirements), folder=application.folder)
     ours = environment / "ours.txt"
@@ -121,6 +118,15 @@ def install(application: CorpusApplication, environment: Path) -> Path:
     )
     _uv(*install, "--no-deps", "-r", str(ours))
     return python
+
+
+def locked(application: CorpusApplication) -> str:
+    """The requirements, a line for each version; what lies in the application's folder is relative to it."""
+    requirements = application.folder / "requirements.txt"
+    if requirements.exists():
+        return requirements.read_text("utf-8")
+    export = ("export", "--frozen", "--no-dev", "--no-emit-project", "--no-editable", "--no-header")
+    return _uv(*export, "--quiet", folder=application.folder)
 
 
 def build(folder: Path, bundle: Path, *options: str) -> Mapping[str, Any]:
