@@ -198,6 +198,7 @@ def test_taking_debugging_information_out_of_a_damaged_file_gives_bytes(
 
 
 def test_a_loader_cache_with_more_entries_than_a_machine_has_is_refused() -> None:
-    entry = CacheEntry(name="libx.so", path="/lib/libx.so", flags=0x0303, hwcap=0)
+    count = 32_769
+    header = struct.pack("<20sIIB3xI12x", b"glibc-ld.so.cache1.1", count, 0, 2, 0)
     with pytest.raises(FormatError, match="at most 32768 entries"):
-        LoaderCache.parse(_cache([entry] * 32_769, -1))
+        LoaderCache.parse(header + bytes(24 * count))
