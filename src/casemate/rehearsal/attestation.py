@@ -44,14 +44,21 @@ class AttestationDevice:
         enclave: Whom the quotes are about.
         remote_attestation: ``sgx.remote_attestation``; with ``"none"`` there is no quote.
         key_names: Keys that the mounts of the manifest use.
+        unlock: Told the name of a key that has been set.
     """
 
     def __init__(
-        self, enclave: SimulatedEnclave, *, remote_attestation: str, key_names: tuple[str, ...]
+        self,
+        enclave: SimulatedEnclave,
+        *,
+        remote_attestation: str,
+        key_names: tuple[str, ...],
+        unlock: Callable[[str], None],
     ) -> None:
         self._enclave = enclave
         self._remote_attestation = remote_attestation
         self._key_names = key_names
+        self._unlock = unlock
         self._states: dict[tuple[int, int], _State] = {}
         self._latest: dict[int, _State] = {}
 
@@ -105,5 +112,6 @@ class AttestationDevice:
             if len(data) != KEY_SIZE:
                 raise Denied(errno.EACCES)
             self._state(asker).keys[name] = data
+            self._unlock(name)
 
         return save

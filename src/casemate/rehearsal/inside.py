@@ -252,7 +252,7 @@ def become_application(channel: socket.socket, failure: int, plan: dict[str, Any
         mount_inside(plan)
         change_root(plan)
         close_all_but(channel.fileno(), failure)
-        folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in plan["tmpfs"]]
+        folders = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path, _ in plan["tmpfs"]]
         limit(plan["limits"])
         give_up_power()
         if plan["filter"] is not None:  # Gramine brings a filter of its own
@@ -281,8 +281,8 @@ def mount_inside(plan: dict[str, Any]) -> None:
         bind_read_only("mount-device", device, root + device, MS_NOSUID | MS_NOEXEC)
     for folder in plan["topology"]:
         bind_read_only("mount-sys", folder, root + folder, MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    for path in plan["tmpfs"]:
-        options = f"mode=0700,size={plan['tmpfs_size']}"
+    for path, mode in plan["tmpfs"]:
+        options = f"mode={mode},size={plan['tmpfs_size']}"
         mount("mount-tmpfs", "tmpfs", root + path, "tmpfs", MS_NOSUID | MS_NODEV, options)
 
 

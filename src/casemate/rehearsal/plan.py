@@ -20,6 +20,10 @@ DEFAULT_STACK: Final = "256K"
 DEFAULT_DESCRIPTORS: Final = 900
 #: Threads that the LibOS keeps for itself: one for its timers, one for its other processes.
 OWN_THREADS: Final = 2
+#: Bytes of the enclave that Gramine's two parts take, about: their code and data, and what they allocate.
+OWN_MEMORY: Final = 8 << 20
+#: The same for each thread: 64 pages of stack and 16 for signals, state saves, control structure.
+OWN_MEMORY_OF_THREAD: Final = 92 << 12
 #: The only name by which the kernel asks for the dynamic loader of an x86-64 program with the GNU C library.
 LOADER_ALIAS: Final = "/lib64/ld-linux-x86-64.so.2"
 _FILE: Final = "file:"
@@ -58,6 +62,7 @@ class Plan:
         gid: Its group.
         trusted: Path in the image to SHA-256, for every trusted file.
         enclave_size: Bytes.
+        memory: Bytes of addresses that the application has, about: the enclave's without Gramine's own.
         stack: Soft limit of the stack, bytes.
         descriptors: Soft limit of open files.
         remote_attestation: ``"dcap"`` or ``"none"``.
@@ -80,6 +85,7 @@ class Plan:
     gid: int
     trusted: Mapping[str, bytes]
     enclave_size: int
+    memory: int
     stack: int
     descriptors: int
     remote_attestation: str
@@ -117,6 +123,7 @@ class Plan:
             gid=_number(manifest, "loader.gid", 0),
             trusted=trusted,
             enclave_size=enclave.size,
+            memory=max(enclave.size - OWN_MEMORY - enclave.threads * OWN_MEMORY_OF_THREAD, 0),
             stack=parse_size(_get(manifest, "sys.stack.size", str, DEFAULT_STACK), where="sys.stack.size"),
             descriptors=_number(manifest, "sys.fds.limit", DEFAULT_DESCRIPTORS),
             remote_attestation=_get(manifest, "sgx.remote_attestation", str, "none"),

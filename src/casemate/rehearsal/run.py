@@ -34,7 +34,11 @@ from casemate.rehearsal.watching import Surroundings, Watcher
 from casemate.simulator.enclave import SimulatedEnclave
 
 _RESOLV_CONF: Final = "/etc/resolv.conf"
+_NO_MEMORY: Final = re.compile(r"MemoryError|Cannot allocate memory|std::bad_alloc|Out of memory")
 _RESOLVER_OPTIONS: Final = ("edns0", "inet6", "rotate", "use-vc")
+#: Modes of a mount's folder before its key is set and after.
+_LOCKED: Final = 0o500
+_UNLOCKED: Final = 0o700
 #: What a shell adds to the number of the signal that ended a program.
 _BY_SIGNAL: Final = 128
 
@@ -98,6 +102,7 @@ class Rehearsal(Session):
             self._stage.enclave,
             remote_attestation=self._plan.remote_attestation,
             key_names=self._plan.key_names,
+            unlock=self._unlock,
         )
         pseudo = dict(device.files())
         if self._plan.domain_names:
@@ -123,9 +128,8 @@ class Rehearsal(Session):
             for descriptor in mounts:
                 folders.callback(os.close, descriptor)
             paths = (mount.path for mount in self._plan.mounts)
-            surroundings = Surroundings(
-                threads=self._plan.threads, mounts=dict(zip(paths, mounts, strict=True))
-            )
+            self._folders = dict(zip(paths, mounts, strict=True))
+            surroundings = Surroundings(threads=self._plan.threads, mounts=self._folders)
             self._watcher = Watcher(surroundings)
             supervisor = Supervisor(rules, self._recorder, self._watcher)
             folders.callback(supervisor.close)
@@ -145,6 +149,12 @@ class Rehearsal(Session):
             raise _with_findings(error, self._recorder) from None
         stack.callback(self._server.join, END_TIMEOUT)
         stack.callback(self._sandbox.close)
+
+    def _unlock(self, key: str) -> None:
+        """Let the application make files on the mounts whose key it has set."""
+        for mount in self._plan.mounts:
+            if mount.key == key:
+                os.fchmod(self._folders[mount.path], _UNLOCKED)
 
     def _finish(self, code: int) -> Report:
         self._sandbox.close()
@@ -166,7 +176,11 @@ class Rehearsal(Session):
             asked=self._tree.asked,
             seconds=self.seconds,
             findings=self._recorder.findings,
-            notes=(*self._stage.notes, *_notes(self._plan, self._stop)),
+            notes=(
+                *self._stage.notes,
+                *_notes(self._plan, self._stop),
+                *_memory_note(self._plan, printed),
+            ),
             said=said_by_attester(printed) if code != 0 else None,
         )
 
@@ -206,7 +220,10 @@ def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str,
         "hostname": None if plan.domain_names else HOSTNAME,
         "devices": [device for device in tree.DEVICES if Path(device).exists()],
         "topology": [folder for folder in tree.TOPOLOGY if Path(folder).is_dir()],
-        "tmpfs": [mount.path for mount in plan.mounts],
+        "tmpfs": [
+            (mount.path, f"{_LOCKED if mount.key in plan.key_names else _UNLOCKED:04o}")
+            for mount in plan.mounts
+        ],
         "tmpfs_size": plan.enclave_size,
         "start_dir": plan.start_dir,
         "entrypoint": plan.entrypoint,
@@ -215,6 +232,7 @@ def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str,
         "limits": {
             "RLIMIT_NOFILE": plan.descriptors,
             "RLIMIT_STACK": plan.stack,
+            "RLIMIT_AS": plan.memory,
             "RLIMIT_CORE": 0,
         },
     }
@@ -229,6 +247,13 @@ def _limits(plan: Plan, version: str) -> Limits:
         uid=plan.uid,
         gid=plan.gid,
     )
+
+
+def _memory_note(plan: Plan, printed: str) -> tuple[str, ...]:
+    """What ended, when the application says that memory did."""
+    if not _NO_MEMORY.search(printed):
+        return ()
+    return (f"memory ended at {plan.memory >> 20} MiB of addresses: raise [enclave] size in casemate.toml",)
 
 
 def _notes(plan: Plan, stop: Stop | None) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ def test_gramines_defaults_hold_where_the_manifest_says_nothing() -> None:
         gid=0,
         trusted={},
         enclave_size=256 << 20,
+        memory=(256 << 20) - (8 << 20) - 4 * (92 << 12),
         stack=256 << 10,
         descriptors=900,
         remote_attestation="none",

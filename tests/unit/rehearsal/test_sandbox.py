@@ -243,9 +243,18 @@ def test_an_encrypted_mount_is_kept_in_memory_and_this_is_said(run: Runner, imag
         {"type": "encrypted", "path": "/var/lib/notes", "uri": "file:/notes", "key_name": "store"}
     )
     done = run(
-        program('print(json.dumps([ask("/var/lib/notes/db", "w"), os.listdir("/dev/attestation/keys")]))')
+        program("""
+            before = [ask("/var/lib/notes/db", "w"), ask("/var/lib/notes/db"), os.listdir("/var/lib/notes")]
+            with open("/dev/attestation/keys/store", "wb") as key:
+                key.write(bytes(16))
+            print(json.dumps([before, ask("/var/lib/notes/db", "w"), os.listdir("/dev/attestation/keys")]))
+        """)
     )
-    assert done.result == ["done", ["_sgx_mrenclave", "_sgx_mrsigner", "store"]]
+    assert done.result == [
+        ["EACCES", "ENOENT", []],
+        "done",
+        ["_sgx_mrenclave", "_sgx_mrsigner", "store"],
+    ]
     assert done.report.notes == (
         "/var/lib/notes was kept in memory; Gramine encrypts it on disk with the key store",
     )
@@ -304,6 +313,15 @@ def test_limits_are_the_manifests(run: Runner, image: Any) -> None:
         print(json.dumps([resource.getrlimit(name)[0] for name in names]))
     """
     assert run(source).result == [77, 2 << 20, 0]
+
+
+def test_memory_ends_with_the_enclave_and_the_report_says_so(run: Runner, image: Any) -> None:
+    image.manifest["sgx"]["enclave_size"] = "128M"
+    done = run("first = bytes(50 << 20); print('first', flush=True); second = bytes(100 << 20)")
+    assert (done.report.exit_code, done.stdout) == (1, "first\n")
+    assert done.report.notes == (
+        "memory ended at 114 MiB of addresses: raise [enclave] size in casemate.toml",
+    )
 
 
 def test_uid_and_gid_are_the_manifests(run: Runner, image: Any) -> None:
