@@ -23,7 +23,7 @@ from casemate.project.places import is_plain
 
 #: Files that hold libcrypto: its own, and an interpreter into which it is built.
 _HOLDERS: Final = re.compile(r"libcrypto[\w-]*\.so.*|python3\.\d+|libpython3.*|_(?:ssl|hashlib)\..*")
-_FOLDER: Final = re.compile(rb'(OPENSSLDIR|MODULESDIR): "(/[\x21-\x7e]*)"')
+_FOLDER: Final = re.compile(rb'[A-Z]+: "(/[\x21\x23-\x7e]{0,4096})"')
 _LOADS_PROVIDERS: Final = re.compile(rb"OSSL_PROVIDER_(?:try_)?load")
 #: A provider that the configuration activates; ``base`` and ``default`` are part of libcrypto.
 _ACTIVATED: Final = re.compile(r"^\s*(legacy|fips)\s*=\s*\S", re.MULTILINE)
@@ -48,9 +48,11 @@ def openssl_files(files: Iterable[ImageFile], places: Places) -> tuple[ImageFile
 
 
 def _folders(data: bytes) -> Iterator[tuple[str, str]]:
-    for name, folder in _FOLDER.findall(data):
-        if is_plain(folder.decode()):
-            yield name.decode(), folder.decode()
+    for name in ("OPENSSLDIR", "MODULESDIR"):
+        start = data.find(f'{name}: "/'.encode())
+        match = _FOLDER.match(data, start) if start >= 0 else None
+        if match is not None and is_plain(match[1].decode("ascii")):
+            yield name, match[1].decode("ascii")
 
 
 def _of_library(
