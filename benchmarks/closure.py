@@ -6,15 +6,15 @@ For each application of `tests/corpus` an image is made as people make it: Debia
 requirements, the application. GSC's rule is applied in that image: every regular file that a walk from `/`
 reaches which follows links, less what GSC excludes. `entries` is how many trusted files GSC's manifest lists;
 a file that links give several names counts once in `files` and in bytes. Then `casemate build --from` builds
-from the same image in each mode: `distribution`, `module`, and `trace` from the record of a rehearsal that has
-answered the application's own requests.
+from the same image in each mode: `distribution`, `module`, and `trace` from the record of a rehearsal that
+has answered the application's own requests.
 
 Where such an image cannot be made (it needs root and debootstrap), what this machine's interpreter and the
 installed requirements hold stands for it: far less, so the ratios are smaller. The result says which it was.
 
-Goals, geometric means over the corpus: at least 10 times fewer trusted files in mode `module`, 18 times in mode
-`trace`, and at least 3 times fewer bytes. Trusted files are those that the two manifests list; how many times
-fewer different files they are is said beside it.
+Goals, geometric means over the corpus: at least 10 times fewer trusted files in mode `module`, 18 times in
+mode `trace`, and at least 3 times fewer bytes. Trusted files are those that the two manifests list; how many
+times fewer different files they are is said beside it.
 
 The last line on standard output is JSON; what a person reads goes to standard error. `--json` leaves out the
 second.

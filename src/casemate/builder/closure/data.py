@@ -49,9 +49,8 @@ _LARGEST_KEY: Final = 64 * 1024
 def package_data(folder: Path) -> Iterator[Path]:
     """Data files of the package in ``folder``, sorted, with those of subfolders that are not packages."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    is_nothing_but_data = {
-        entry.name for entry in entries if PurePosixPath(entry.name).suffix in _CODE
-    } <= _MODULES_OF_DATA
+    code = {entry.name for entry in entries if PurePosixPath(entry.name).suffix in _CODE}
+    is_nothing_but_data = code == _MODULES_OF_DATA
     for entry in entries:
         path = folder / entry.name
         if entry.name.startswith("."):

@@ -36,7 +36,7 @@ class NamedFile:
 
     Attributes:
         file: The file of this machine.
-        root: The application's folder.
+        root: The folder on the search path in which it lies.
         by: The module that names it.
         detail: By which words, and where.
     """
@@ -48,9 +48,22 @@ class NamedFile:
 
 
 def find_named_files(graph: Graph) -> tuple[NamedFile, ...]:
-    """The files that modules of the application name, sorted, each once; those that are no modules."""
-    named = (found for found in _named(graph) if found.file.suffix != ".py")
+    """The files that modules of the application name, sorted, each once; those that are no modules.
+
+    With them the stubs that packages read.
+    """
+    named = (found for found in (*_named(graph), *_stubs(graph)) if found.file.suffix != ".py")
     return tuple(sorted({found.file: found for found in named}.values(), key=lambda found: found.file))
+
+
+def _stubs(graph: Graph) -> Iterator[NamedFile]:
+    """Stubs that packages read while they run, to know where their names are (``lazy_loader``)."""
+    for name, node in graph.nodes.items():
+        root, file = node.found.root, node.found.file
+        if node.scan.has_stub and root is not None and file is not None:
+            stub = file.with_suffix(".pyi")
+            if stub.is_file():
+                yield NamedFile(file=stub, root=root, by=name, detail=f"{name} reads its stub")
 
 
 def add_named_modules(graph: Graph) -> None:

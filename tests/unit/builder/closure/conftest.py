@@ -31,6 +31,7 @@ STDLIB = {
     "importlib/__init__.py": "",
     "importlib/metadata/__init__.py": "",
     "inspect.py": "",
+    "pathlib.py": "",
     "pkgutil.py": "",
 }
 ATTESTER = {
