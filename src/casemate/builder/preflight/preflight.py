@@ -18,9 +18,9 @@ from casemate.builder.preflight.native import check_libraries_of
 from casemate.builder.preflight.places import Surroundings, check_places
 from casemate.builder.preflight.rule import all_rules
 from casemate.builder.preflight.settings import check_settings
-from casemate.builder.preflight.uses import read_uses
+from casemate.builder.preflight.uses import ModuleUses, read_uses
 from casemate.builder.system_files import HELPER_THREADS
-from casemate.errors import ProjectError
+from casemate.errors import ClosureError, ProjectError
 from casemate.project import PROJECT_FILE, Destination, Project
 
 #: Whose rules hold when a bundle is built without Gramine.
@@ -55,6 +55,7 @@ def check_application(subject: Subject, files: Iterable[ImageFile]) -> tuple[Fin
     """Findings about the application's code, its settings and the ``files`` of its image, sorted.
 
     Raises:
+        ClosureError: A module of the application cannot be read.
         ProjectError: ``[preflight] accept`` names a rule that there is not.
     """
     accepted = _accepted(subject.project)
@@ -135,7 +136,7 @@ def _code(subject: Subject, files: tuple[ImageFile, ...]) -> Iterator[Finding]:
     for module in subject.modules:
         if module.source is None:
             continue
-        uses = read_uses(module.source, version=(major, minor, micro), main=_is_main(module, subject.project))
+        uses = _read(module, (major, minor, micro), subject.project)
         own = OwnModule(module=module, uses=uses, top_names=top_names)
         seen: set[tuple[str, str, str]] = set()
         for finding in (*check_code(own, reached), *check_places(own, around)):
@@ -143,6 +144,18 @@ def _code(subject: Subject, files: tuple[ImageFile, ...]) -> Iterator[Finding]:
             if key not in seen:
                 seen.add(key)
                 yield finding
+
+
+def _read(module: ReachedModule, version: tuple[int, int, int], project: Project) -> ModuleUses:
+    try:
+        return read_uses(module.source or b"", version=version, main=_is_main(module, project))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise ClosureError(
+            "application's code",
+            expected="valid Python that is not nested too deeply",
+            got=str(error),
+            where=module.file,
+        ) from error
 
 
 def _is_main(module: ReachedModule, project: Project) -> bool:

@@ -169,8 +169,8 @@ TIME_ZONE: Final = _written(
 MAPPING: Final = _written(
     "shared-mapping",
     Severity.WARNING,
-    "a file that is mapped is copied into the memory of the enclave: what others write does not show, and "
-    "what is written here reaches the file at flush and close only",
+    "a file that is mapped is copied into the memory of the enclave: what others write there need not show, "
+    "and what is written here reaches the file at flush and close only",
     "read and write the file, or call flush after each change; to read only: access=mmap.ACCESS_READ",
     "gramine: generic_emulated_mmap; measured",
 )

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.image_files import image_file
 from tests.support.projects import project
 
 from casemate.builder.closure import ReachedModule
 from casemate.builder.preflight import Finding, Subject, all_rules, check_application
 from casemate.builder.preflight.rule import CODE_RULES, data_rules
+from casemate.errors import CasemateError
 
 _COMMAND = '[app]\nname = "notes"\ncommand = {}\n'
+#: Statements from which programs are put together.
+_PIECES = (
+    "if True:", "try:", "except OSError:", "with open('a', 'w'):", "class A(os.PathLike):", "def f():",
+    "open()", "open(*a, **b)", "mmap.mmap()", "mmap.mmap(*a)", "zoneinfo.ZoneInfo()", "os.link(*a, **b)",
+    "pathlib.Path().open('w')", "pathlib.Path(a, b).mkdir()", "concurrent.futures.ThreadPoolExecutor(**a)",
+    "logging.FileHandler()", "a().b.c().mkdir()", "shutil.move(shutil.copy2, f=os.link)", "lambda: os.utime",
+)  # fmt: skip
 #: Rules that look at libraries; they have tests of their own.
 _NATIVE = {"glibc-version", "glibc-private", "foreign-libc", "libgomp"}
 
@@ -388,3 +399,27 @@ def test_where_processes_are_allowed_they_are_a_warning_and_their_locks_stay_an_
         ("subprocess", "warning"),
     ]
     assert found[1].happens.startswith("each process is an enclave of its own, as large as this one")
+
+
+@given(st.text(max_size=200))
+def test_any_text_gives_findings_or_an_error_of_ours(code: str) -> None:
+    with suppress(CasemateError):
+        assert isinstance(findings(code), tuple)
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=30))
+def test_any_calls_in_any_nesting_give_findings(pieces: list[str]) -> None:
+    code = "import os, shutil, mmap, logging, zoneinfo, pathlib, concurrent.futures\n"
+    for depth, piece in enumerate(pieces):
+        code += "    " * depth + piece + "\n"
+    try:
+        found = findings(code)
+    except CasemateError:
+        return
+    assert all(finding.where.startswith("notes.py:") for finding in found)
+
+
+def test_code_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(CasemateError) as caught:
+        findings("x = " + "-" * 5000 + "1")
+    assert str(caught.value).endswith(" (notes.py)")
