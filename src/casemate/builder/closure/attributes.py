@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from casemate.builder.closure.conditions import dotted_or_none
+from casemate.builder.closure.nodes import all_nodes
 
 
 def attributes_asked(source: bytes) -> frozenset[tuple[str, str]]:
@@ -16,7 +17,7 @@ def attributes_asked(source: bytes) -> frozenset[tuple[str, str]]:
     """
     attributes: list[ast.Attribute] = []
     imports: list[ast.Import | ast.ImportFrom] = []
-    for node in _nodes(ast.parse(source)):
+    for node in all_nodes(ast.parse(source)):
         if isinstance(node, ast.Attribute):
             attributes.append(node)
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -28,18 +29,6 @@ def attributes_asked(source: bytes) -> frozenset[tuple[str, str]]:
         if first in bound:
             pairs.add((f"{bound[first]}.{rest}" if rest else bound[first], attribute.attr))
     return frozenset(pairs)
-
-
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes in the order of :func:`ast.walk`, which takes twice as long."""
-    level: list[ast.AST] = [tree]
-    for node in level:  # grows meanwhile
-        yield node
-        for value in vars(node).values():
-            if isinstance(value, ast.AST):
-                level.append(value)
-            elif isinstance(value, list):
-                level.extend(item for item in value if isinstance(item, ast.AST))
 
 
 def _modules_bound(imports: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[tuple[str, str]]:

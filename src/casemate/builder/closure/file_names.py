@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from casemate.builder.closure.conditions import dotted_or_none
+from casemate.builder.closure.nodes import all_nodes
 
 #: Longer texts are no names of files.
 _LONGEST: Final = 200
@@ -44,7 +45,7 @@ def file_names(tree: ast.AST) -> tuple[FileName, ...]:
     """Constants of a module that may name files, in the order of the text."""
     found: dict[str, FileName] = {}
     in_path = {id(node) for node in _parts_of_paths(tree)}
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             continue
         text, part = node.value, id(node) in in_path
@@ -58,7 +59,7 @@ def file_names(tree: ast.AST) -> tuple[FileName, ...]:
 
 def _parts_of_paths(tree: ast.AST) -> Iterator[ast.AST]:
     """Constants below an expression that makes or takes a path."""
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             yield node.right
         elif isinstance(node, ast.Call):
@@ -66,7 +67,7 @@ def _parts_of_paths(tree: ast.AST) -> Iterator[ast.AST]:
         elif isinstance(node, ast.Assign):
             names = (target.id for target in node.targets if isinstance(target, ast.Name))
             if any(_IS_PATH.fullmatch(name) for name in names):
-                yield from ast.walk(node.value)
+                yield from all_nodes(node.value)
 
 
 def _in_call(node: ast.Call) -> Iterator[ast.AST]:
@@ -75,4 +76,4 @@ def _in_call(node: ast.Call) -> Iterator[ast.AST]:
         yield from node.args
     for keyword in node.keywords:
         if keyword.arg is not None and _IS_PATH.fullmatch(keyword.arg):
-            yield from ast.walk(keyword.value)
+            yield from all_nodes(keyword.value)

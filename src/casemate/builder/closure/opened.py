@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final
 
 from casemate.builder.closure.conditions import dotted_or_none
+from casemate.builder.closure.nodes import all_nodes
 
 
 class Opens(Enum):
@@ -78,7 +79,7 @@ class _Reader:
 
     def read(self, tree: ast.Module) -> Iterator[Opened]:
         asks_for_distributions = False
-        for node in ast.walk(tree):
+        for node in all_nodes(tree):
             if isinstance(node, ast.Call):
                 last = _last(node.func)
                 asks_for_distributions = asks_for_distributions or last in {"distribution", "distributions"}
@@ -86,7 +87,7 @@ class _Reader:
             elif self._own and isinstance(node, ast.Constant) and _is_zone(node.value):
                 text = str(node.value)
                 yield Opened(what=Opens.ZONE, name=text, line=node.lineno, text=f'"{text}"')
-        for node in ast.walk(tree) if asks_for_distributions else ():
+        for node in all_nodes(tree) if asks_for_distributions else ():
             if isinstance(node, ast.Attribute) and node.attr == "files":
                 yield Opened(what=Opens.RECORD, name="", line=node.lineno, text=ast.unparse(node))
 
@@ -108,11 +109,11 @@ class _Reader:
             return  # the process itself
         texts = [
             it.value
-            for it in ast.walk(argument)
+            for it in all_nodes(argument)
             if isinstance(it, ast.Constant) and isinstance(it.value, str)
         ]
         named = [text for text in texts if ".so" in text]
-        inner = [it for it in ast.walk(argument) if isinstance(it, ast.Call)]
+        inner = [it for it in all_nodes(argument) if isinstance(it, ast.Call)]
         finds = any((dotted_or_none(it.func) or "").endswith("find_library") for it in inner)
         for text in named or (texts if isinstance(argument, ast.Constant) else ()):
             what = Opens.LIBRARY if ".so" in text else Opens.FIND
@@ -157,7 +158,7 @@ def _last(function: ast.expr) -> str:
 
 def _texts(tree: ast.Module) -> Iterator[Opened]:
     """Names of libraries in a module that opens some."""
-    for node in ast.walk(tree):
+    for node in all_nodes(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _LIBRARY.fullmatch(node.value):
             yield Opened(what=Opens.LIBRARY, name=node.value, line=node.lineno, text=f'"{node.value}"')
 

@@ -14,6 +14,7 @@ from casemate.builder.closure.calls import CallFinder, Dynamic, Pattern
 from casemate.builder.closure.conditions import Conditions, dotted_or_none
 from casemate.builder.closure.file_names import FileName, file_names
 from casemate.builder.closure.lazy_names import LazyName, lazy_names
+from casemate.builder.closure.nodes import all_nodes
 from casemate.builder.closure.opened import Opened, find_opened
 
 #: Exceptions whose handler also catches a failed import.
@@ -156,7 +157,7 @@ def scan_module(
         answers_any_name="__getattr__" in reader.bound,
         codecs=tuple(sorted(codecs)),
         patterns=tuple(finder.patterns),
-        lazy=lazy_names(ast.walk(tree)) if "__getattr__" in reader.bound and is_package else (),
+        lazy=lazy_names(all_nodes(tree)) if "__getattr__" in reader.bound and is_package else (),
         has_stub="__getattr__" in reader.bound and _STUB_MARK in source,
         dynamic=tuple(finder.dynamic),
         loads_plugins=_PLUGIN_MARKS.search(source) is not None,
@@ -359,7 +360,7 @@ class _Reader:
 
     def _bind_target(self, target: ast.expr) -> None:
         if self._depth == 0:
-            self._bind(*(node.id for node in ast.walk(target) if isinstance(node, ast.Name)))
+            self._bind(*(node.id for node in all_nodes(target) if isinstance(node, ast.Name)))
 
 
 def string_items(node: ast.expr) -> tuple[str, ...]:
