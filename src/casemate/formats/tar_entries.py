@@ -172,10 +172,7 @@ class TarReader:
             return None
         if len(header) < BLOCK:
             raise self._cut()
-        checksum = self._number(header[148:156], "checksum")
-        blank = header[:148] + b" " * 8 + header[156:]
-        # Old programs summed signed characters.
-        if checksum not in {sum(blank), sum(blank) - 256 * sum(byte > 127 for byte in blank)}:
+        if not _has_checksum(header, self._number(header[148:156], "checksum")):
             raise self._wrong("header of an entry", "its checksum", "another")
         return header
 
@@ -285,6 +282,16 @@ class TarReader:
         return FormatError(
             subject, expected=expected, got=got, where=f"{self._where}, before byte {self._position}"
         )
+
+
+def _has_checksum(header: bytes, said: int) -> bool:
+    """Whether the sum of all bytes is right, with spaces in the place of the sum itself."""
+    total = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    if said == total:
+        return True
+    # Old programs summed signed characters.
+    blank = header[:148] + header[156:]
+    return said == total - 256 * sum(byte > 127 for byte in blank)
 
 
 def _plain_name(header: bytes) -> bytes:

@@ -93,13 +93,12 @@ class Tree:
         self._root = root
         self._top = _Node(_Kind.FOLDER, -1)
         self._layer = 0
-        self._open: tuple[Parts, int] | None = None
+        #: Names and descriptors of the folder that was used last and of those above it.
+        self._open: list[tuple[bytes, int]] = []
 
     def close(self) -> None:
         """Give back what the operating system was asked for."""
-        if self._open is not None:
-            os.close(self._open[1])
-            self._open = None
+        self._close_from(0)
 
     def begin_layer(self, number: int) -> None:
         """What comes now is of layer ``number``, counted from 0."""
@@ -308,10 +307,10 @@ class Tree:
         if node is None:
             return
         del spot.chain[-1].children[spot.name]
+        # Also closes what is open below.
         folder = self._descriptor(spot.folder)
         if node.kind is _Kind.FOLDER:
-            self.close_below(spot.path)
-            shutil.rmtree(os.fsdecode(spot.name), dir_fd=self._descriptor(spot.folder))
+            shutil.rmtree(os.fsdecode(spot.name), dir_fd=folder)
         elif node.kind is not _Kind.ABSENT:
             os.unlink(spot.name, dir_fd=folder)
 
@@ -326,30 +325,27 @@ class Tree:
             else:
                 self._clear(_Spot(parts, (node,), name))
 
-    def close_below(self, parts: Parts) -> None:
-        """Let go of the open folder when it is ``parts`` or below."""
-        if self._open is not None and self._open[0][: len(parts)] == parts:
-            self.close()
-
     def _descriptor(self, parts: Parts) -> int:
-        """The folder at ``parts``, which has no links; the last one stays open for the next file in it."""
-        if not parts:
-            return self._root
-        if self._open is None or self._open[0] != parts:
-            opened = self._walk_descriptors(parts)
-            self.close()
-            self._open = (parts, opened)
-        return self._open[1]
+        """The folder at ``parts``, which has no links; it and those above stay open for what comes next."""
+        shared = self._shared(parts)
+        self._close_from(shared)
+        for part in parts[shared:]:
+            above = self._open[-1][1] if self._open else self._root
+            self._open.append((part, os.open(part, _FOLDER, dir_fd=above)))
+        return self._open[-1][1] if self._open else self._root
 
-    def _walk_descriptors(self, parts: Parts) -> int:
-        current = os.dup(self._root)
-        for part in parts:
-            try:
-                following = os.open(part, _FOLDER, dir_fd=current)
-            finally:
-                os.close(current)
-            current = following
-        return current
+    def _shared(self, parts: Parts) -> int:
+        """How many folders from the root on are open already."""
+        count = 0
+        for part, (name, _) in zip(parts, self._open, strict=False):
+            if part != name:
+                break
+            count += 1
+        return count
+
+    def _close_from(self, depth: int) -> None:
+        while len(self._open) > depth:
+            os.close(self._open.pop()[1])
 
 
 def _write(descriptor: int, data: bytes) -> None:
