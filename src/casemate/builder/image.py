@@ -265,6 +265,8 @@ def image_labels(
         "org.opencontainers.image.created": created,
         "org.opencontainers.image.title": name,
     }
+    if isinstance(sources.get("image"), str):
+        labels["org.opencontainers.image.base.digest"] = sources["image"]
     return tuple(sorted(labels.items()))
 
 

@@ -298,3 +298,12 @@ def test_an_image_says_when_and_from_what_it_was_made(tmp_path: Path) -> None:
         "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
         "org.opencontainers.image.title": "notes",
     }
+
+
+def test_an_image_that_was_made_from_another_names_it(tmp_path: Path) -> None:
+    base = f"sha256:{'cd' * 32}"
+    layout = write_image(tmp_path / "image", replace(_contents(), sources={"image": base}))
+    assert dict(_config(layout).labels)["org.opencontainers.image.base.digest"] == base
+    assert "org.opencontainers.image.base.digest" not in dict(
+        _config(write_image(tmp_path / "other", _contents())).labels
+    )
