@@ -449,9 +449,9 @@ def check_libraries(files: Iterable[ImageFile], *, executable: str, machine: int
             _check_versions(edges)
             brought |= {edge.target.identity for edge in edges}
     # A library may find what it needs by the DT_RPATH of who needs it, and by nothing else.
-    for path, error in alone.items():
+    for path, refusal in alone.items():
         if tree.identity(path) not in brought:
-            raise error
+            raise refusal
 
 
 def _check_versions(edges: Iterable[Edge]) -> None:

@@ -96,9 +96,9 @@ def test_a_module_that_is_changed_is_read_again(change: int) -> None:
 def test_what_nobody_can_have_kept_is_made_again(kept: bytes) -> None:
     cache = MemoryCache()
     reader = KeepingReader(cache)
-    expected = (scan(reader), reader.attributes(SOURCE), reader.names(SOURCE, "pkg"))
+    expected = (scan(reader), reader.attributes(SOURCE), reader.names(SOURCE, ("pkg",)))
     cache.values = dict.fromkeys(cache.values, kept)
-    assert (scan(reader), reader.attributes(SOURCE), reader.names(SOURCE, "pkg")) == expected
+    assert (scan(reader), reader.attributes(SOURCE), reader.names(SOURCE, ("pkg",))) == expected
 
 
 def test_attributes_and_names_are_kept() -> None:
@@ -107,7 +107,7 @@ def test_attributes_and_names_are_kept() -> None:
     for _ in range(2):
         reader = KeepingReader(cache)
         assert reader.attributes(SOURCE) == attributes_asked(SOURCE)
-        assert reader.names(data, "pkg") == names_in_extension(data, "pkg") != ()
+        assert reader.names(data, ("pkg",)) == names_in_extension(data, ("pkg",)) != ()
     assert cache.found == 2
     assert KeepingReader(cache).names(data, "other") == names_in_extension(data, "other")
     assert cache.found == 2
