@@ -6,7 +6,7 @@
     └── CasemateError            anything this tool refuses or cannot do; exit code 1
         ├── UsageError           the command was asked for wrongly; exit code 2
         ├── ProjectError         casemate.toml, or the application it describes, has to be mended
-        │   └── PreflightError       … for something of it does not run in Gramine (casemate.builder.preflight)
+        │   └── PreflightError       … because it does not run in Gramine (casemate.builder.preflight)
         ├── ToolchainError       this machine lacks something, or a tool of it failed
         ├── ClosureError         what the application needs cannot be found or decided
         ├── FormatError          bytes are not what their format allows
