@@ -217,6 +217,7 @@ class DirectRehearsal(Session):
             "hostname": None,
             "devices": [device for device in DEVICES if Path(device).exists()],
             "topology": [],
+            "proc": [],
             "tmpfs": [],
             "filter": None,
             "start_dir": "/",

@@ -18,6 +18,7 @@ from typing import Any, Final
 from casemate.errors import FormatError
 from casemate.formats import fuse
 from casemate.rehearsal.findings import Asker, Kind, Recorder
+from casemate.rehearsal.kernel_files import LINKS_OF_A_PROCESS
 from casemate.rehearsal.tree import Denied, Node, Tree, permits
 
 #: Seconds for which the kernel may believe what it was told about the image: longer than any rehearsal.
@@ -195,9 +196,13 @@ class FileServer:
         return fuse.attributes_payload(self._attributes(node), seconds=0)
 
     def _read_link(self, request: fuse.Request, _: fuse.ReadLink) -> bytes:
-        target = self._tree.node(request.node).target
-        if target is None:
+        node = self._tree.node(request.node)
+        if node.target is None:
             raise Denied(errno.EINVAL)
+        target = node.target
+        if node.path in LINKS_OF_A_PROCESS:
+            with contextlib.suppress(OSError):  # it has ended
+                target = os.readlink(f"/proc/{request.pid}/{node.path.rpartition('/')[2]}")  # noqa: PTH115  # text
         return os.fsencode(target)
 
     def _open(self, request: fuse.Request, body: fuse.Open) -> bytes:

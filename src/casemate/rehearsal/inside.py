@@ -276,11 +276,15 @@ def mount_inside(plan: dict[str, Any]) -> None:
     """The mounts below the FUSE root: /proc, devices, the topology of /sys, and the manifest's own."""
     root = plan["root"]
     # Read-only, because root of this machine is root to the files of /proc/sys, whatever it gave up.
-    mount("mount-proc", "proc", f"{root}/proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    whole = f"{plan['private']}/proc" if plan["proc"] else f"{root}/proc"
+    mount("mount-proc", "proc", whole, "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for path in plan["proc"]:
+        source = f"{whole}/{path.removeprefix('/proc/')}"
+        bind_read_only("mount-proc", source, root + path, MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for device in plan["devices"]:
         bind_read_only("mount-device", device, root + device, MS_NOSUID | MS_NOEXEC)
-    for folder in plan["topology"]:
-        bind_read_only("mount-sys", folder, root + folder, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for path in plan["topology"]:
+        bind_read_only("mount-sys", path, root + path, MS_NOSUID | MS_NODEV | MS_NOEXEC)
     for path, mode in plan["tmpfs"]:
         options = f"mode={mode},size={plan['tmpfs_size']}"
         mount("mount-tmpfs", "tmpfs", root + path, "tmpfs", MS_NOSUID | MS_NODEV, options)

@@ -22,6 +22,7 @@ from casemate.rehearsal import tree
 from casemate.rehearsal.attestation import AttestationDevice
 from casemate.rehearsal.filesystem import FileServer
 from casemate.rehearsal.findings import Kind, Recorder, find_stack_reader
+from casemate.rehearsal.kernel_files import process_files, topology
 from casemate.rehearsal.plan import HOSTNAME, Plan
 from casemate.rehearsal.printed import missing_files, missing_modules, said_by_attester
 from casemate.rehearsal.report import Report, Stop
@@ -119,6 +120,7 @@ class Rehearsal(Session):
     def _execute(self, private: Path, stack: contextlib.ExitStack) -> None:
         root = private / "root"
         root.mkdir()
+        (private / "proc").mkdir()
         rules = make_rules(_limits(self._plan, self._stage.gramine))
         instructions = _instructions(self._plan, private, root, self._plan.variables(self._outside))
         folders = contextlib.ExitStack()
@@ -219,7 +221,8 @@ def _instructions(plan: Plan, private: Path, root: Path, variables: Mapping[str,
         "gid": plan.gid,
         "hostname": None if plan.domain_names else HOSTNAME,
         "devices": [device for device in tree.DEVICES if Path(device).exists()],
-        "topology": [folder for folder in tree.TOPOLOGY if Path(folder).is_dir()],
+        "topology": [file.path for file in topology()],
+        "proc": [] if plan.subprocesses else [file.path for file in process_files()],
         "tmpfs": [
             (mount.path, f"{_LOCKED if mount.key in plan.key_names else _UNLOCKED:04o}")
             for mount in plan.mounts

@@ -31,6 +31,7 @@ from casemate.builder.layout import APPLICATION_ROOT
 from casemate.errors import RehearsalError
 from casemate.formats.fuse import ROOT_NODE
 from casemate.rehearsal.findings import Asker, Kind
+from casemate.rehearsal.kernel_files import LINKS_OF_A_PROCESS, process_files, topology
 from casemate.rehearsal.plan import LOADER_ALIAS, Plan, image_path
 
 #: Folders that Gramine fills itself.
@@ -43,8 +44,6 @@ LINKS: Final = {
     "/dev/stdout": "/proc/self/fd/1",
     "/dev/stderr": "/proc/self/fd/2",
 }
-#: What Gramine shows of /sys.
-TOPOLOGY: Final = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 MAX_LINKS: Final = 40
 _LIBRARY: Final = re.compile(r"\.so(\.\d+)*$")
 _SYNTHETIC_FOLDER: Final = stat.S_IFDIR | 0o555
@@ -142,11 +141,16 @@ class Tree:
         self._missed: dict[str, str] = {}
         self._latest: tuple[str, bytes] | None = None
         self._add_root(plan.root)
-        for path in (*GRAMINE_FOLDERS, *TOPOLOGY, *(mount.path for mount in plan.mounts)):
+        for path in (*GRAMINE_FOLDERS, *(mount.path for mount in plan.mounts)):
             self._add_folder(path)
+        for file in (*topology(), *(() if plan.subprocesses else process_files())):
+            if file.is_folder:
+                self._add_folder(file.path)
+            else:
+                self._add(file.path, mode=stat.S_IFREG | 0o444)
         for path in DEVICES:
             self._add(path, mode=stat.S_IFREG | 0o666)
-        for path, target in LINKS.items():
+        for path, target in {**LINKS, **({} if plan.subprocesses else _process_links(plan))}.items():
             self._add(path, mode=stat.S_IFLNK | 0o777, target=target)
         for path, behaviour in pseudo.items():
             mode = stat.S_IFREG | (0o444 if behaviour.save is None else 0o666)
@@ -394,6 +398,12 @@ class Tree:
             pending.extend(target.split("/")[::-1])
             folder = self._top if target.startswith("/") else folder
         return folder
+
+
+def _process_links(plan: Plan) -> dict[str, str]:
+    """Links of the only process, as they are at its start."""
+    started = dict(zip(LINKS_OF_A_PROCESS, (plan.start_dir, plan.entrypoint), strict=True))
+    return {"/proc/self": "1", "/proc/1/root": "/", **started}
 
 
 def permits(node: Node, mask: int) -> bool:

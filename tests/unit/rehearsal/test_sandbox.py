@@ -299,6 +299,40 @@ def test_the_devices_are_there(run: Runner) -> None:
     ]
 
 
+def test_proc_and_sys_have_what_gramine_has_of_them(run: Runner, image: Any) -> None:
+    image.manifest["sys"]["disallow_subprocesses"] = True
+    source = """
+        os.chdir("/tmp")
+        print(json.dumps([
+            sorted(os.listdir("/proc")),
+            sorted(os.listdir("/proc/self")),
+            sorted(os.listdir("/proc/sys/kernel")),
+            [os.readlink("/proc/self/" + name) for name in ("cwd", "root", "exe")],
+            os.listdir("/proc/self/task"),
+            "MemTotal" in open("/proc/meminfo").read(),
+            open("/proc/self/cmdline").read().split("\\0")[0] == os.readlink("/proc/self/exe"),
+            ask("/proc/self/environ"), ask("/proc/uptime"), ask("/proc/self/maps", "w"),
+            sorted(name for name in os.listdir("/sys/devices/system/cpu") if not name.startswith("cpu")),
+            os.listdir("/sys/devices"),
+            ask("/sys/devices/system/cpu/online"), ask("/sys/devices/system/cpu/cpu0/topology/core_id"),
+        ]))
+    """
+    done = run(program(source))
+    assert done.result[:5] == [
+        ["1", "cpuinfo", "meminfo", "self", "stat", "sys"],
+        ["cmdline", "cwd", "exe", "fd", "maps", "root", "stat", "statm", "status", "task"],
+        ["pid_max"],
+        ["/tmp", "/", image.python],
+        ["1"],
+    ]
+    assert done.result[5:] == [
+        *(True, True, "ENOENT", "ENOENT", "EROFS"),
+        ["kernel_max", "offline", "online", "possible", "present"],
+        ["system"],
+        *("done", "done"),
+    ]
+
+
 def test_passthrough_takes_the_value_from_outside(run: Runner, image: Any) -> None:
     image.manifest["loader"]["env"] |= {"ZONE": {"passthrough": True}, "ABSENT": {"passthrough": True}}
     done = run("import os, json; print(json.dumps(dict(os.environ)))", outside={"ZONE": "eu", "X": "1"})
