@@ -32,11 +32,13 @@ DAY: Final = 24 * 3600
 #: Bytes that wait in memory for the end of the build; what comes after is not kept.
 _MOST_WAITING: Final = 256 << 20
 #: Seconds that a build waits for another one that writes.
-_PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0
 _NAME: Final = "build-1"
 _FILE: Final = "results.sqlite"
 _DIGEST_SIZE: Final = 32
-#: Primary result codes: no such column, damaged, no database.
+#: Primary result codes: another build writes for longer than this one waits, which is nobody's concern.
+_IN_USE: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+#: No such column, damaged, no database.
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 #: How many rows are looked at, at a time, to make room.
 _ROWS: Final = 256
@@ -57,15 +59,17 @@ class KeptResults:
         warning: Why it is not used; ``None`` while all is well.
     """
 
-    def __init__(self, folder: Path, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, folder: Path, *, limit: int = DEFAULT_LIMIT, patience: float = PATIENCE) -> None:
         """Open the cache below ``folder``, which is made where it does not exist.
 
         Args:
             folder: The cache folder of Casemate.
             limit: Bytes that may be kept.
+            patience: Seconds to wait for another build that writes.
         """
         self.warning: str | None = None
         self._limit = limit
+        self._patience = patience
         self._path = folder / _NAME / _FILE
         self._database: sqlite3.Connection | None = None
         self._waiting: dict[tuple[str, str], bytes] = {}
@@ -128,14 +132,13 @@ class KeptResults:
         try:
             self._database = self._connected()
         except sqlite3.Error as error:
-            if not _is_damage(error):
-                self.warning = f"{self._path} is not used: {error}"
-                return
-            self._path.unlink(missing_ok=True)
-            self._database = self._connected()
+            self._failed(error)
+            if _code(error) in _DAMAGE:
+                self.warning = None
+                self._database = self._connected()
 
     def _connected(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, timeout=_PATIENCE, isolation_level=None)
+        database = sqlite3.connect(self._path, timeout=self._patience, isolation_level=None)
         try:
             # What a crash of the machine leaves behind is found out by its digest, or made anew.
             database.execute("PRAGMA synchronous = OFF")
@@ -180,15 +183,17 @@ class KeptResults:
         if self._database is not None:
             self._database.close()
         self._database = None
-        if _is_damage(error):
+        if _code(error) in _DAMAGE:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
-        self.warning = f"{self._path} is not used: {error}"
+        if _code(error) not in _IN_USE:
+            self.warning = f"{self._path} is not used: {error}"
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is not what it should be, rather than in use, read-only, or on a full disk."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF in _DAMAGE
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
 
 
 def _digest(kind: str, key: str, value: bytes) -> bytes:

@@ -248,3 +248,21 @@ def test_builds_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_database_that_another_build_writes_for_long_is_done_without(tmp_path: Path) -> None:
+    kept_once(tmp_path)
+    with closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with KeptResults(tmp_path / "cache", patience=0.1) as results:
+            assert results.find(Kind.SCAN, KEY) is None
+            results.keep(Kind.SCAN, KEY, b"other")
+            assert results.warning is None
+    assert found(tmp_path) == b"value"
+
+
+def test_a_database_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    database(tmp_path).parent.mkdir(mode=0o700, parents=True)
+    database(tmp_path).mkdir()
+    with KeptResults(tmp_path / "cache") as results:
+        assert results.warning == f"{database(tmp_path)} is not used: unable to open database file"
