@@ -59,7 +59,7 @@ def check_code(own: OwnModule, reached: Collection[str]) -> Iterator[Finding]:
     """
     for rule, signs in data_rules():
         for use in own.uses.uses:
-            if _is_use(use, signs, own) and _applies(use, signs.when, own.uses):
+            if _is_use(use, signs, own, reached) and _applies(use, signs.when, own.uses):
                 subject = f"{use.name.lstrip('.')}()" if use.call is not None else use.name
                 yield own.finding(rule, use.line, subject, guarded=use.guarded)
         for taken in own.uses.imports:
@@ -71,9 +71,11 @@ def check_code(own: OwnModule, reached: Collection[str]) -> Iterator[Finding]:
                 yield own.finding(rule, text.line, f'"{match[0]}"')
 
 
-def _is_use(use: Use, signs: Signs, own: OwnModule) -> bool:
+def _is_use(use: Use, signs: Signs, own: OwnModule, reached: Collection[str]) -> bool:
     if use.name in signs.uses:
         return True
+    if signs.beside and signs.beside.isdisjoint(reached):
+        return False
     is_method = use.name.startswith(".") or own.is_own(use.name)
     return is_method and use.name.rpartition(".")[2] in signs.methods
 

@@ -58,6 +58,7 @@ class Signs:
     uses: frozenset[str]
     when: tuple[Argument, ...]
     methods: frozenset[str]
+    beside: frozenset[str]
     imports: tuple[str, ...]
     reached: frozenset[str]
     programs: frozenset[str]
@@ -90,6 +91,7 @@ def _signs(entry: Mapping[str, Any]) -> Signs:
         uses=frozenset(entry.get("uses", ())),
         when=tuple(_argument(item) for item in entry.get("when", ())),
         methods=frozenset(entry.get("methods", ())),
+        beside=frozenset(entry.get("beside", ())),
         imports=tuple(entry.get("imports", ())),
         reached=frozenset(entry.get("reached", ())),
         programs=frozenset(entry.get("programs", ())),

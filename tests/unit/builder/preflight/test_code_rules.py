@@ -95,7 +95,9 @@ CASES = (
         rule="server-reload",
         where="notes.py:2",
         code="from flask import Flask\nFlask(__name__).run(debug=True)",
+        reached=("flask",),
     ),
+    Case(rule="server-reload", code="job.run(debug=True)"),
     Case(
         rule="server-reload",
         code="import asyncio\nasyncio.run(main(), debug=True)",
@@ -371,7 +373,8 @@ def test_what_is_caught_for_another_reason_stays_as_grave() -> None:
 
 
 def test_methods_of_the_application_s_own_objects_count_where_they_are_imported_by_their_full_name() -> None:
-    own = findings("from notes import app\napp.run(use_reloader=True)")
+    code = "from notes import app\napp.run(use_reloader=True)"
+    own = findings(code, reached=("flask",))
 
     assert [finding.rule for finding in own] == ["server-reload"]
 
