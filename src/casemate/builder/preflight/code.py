@@ -63,7 +63,8 @@ def check_code(own: OwnModule, reached: Collection[str]) -> Iterator[Finding]:
                 subject = f"{use.name.lstrip('.')}()" if use.call is not None else use.name
                 yield own.finding(rule, use.line, subject, guarded=use.guarded)
         for taken in own.uses.imports:
-            if taken.name in reached and any(matches(pattern, taken.name) for pattern in signs.imports):
+            known = taken.name in reached and not own.is_own(taken.name)
+            if known and any(matches(pattern, taken.name) for pattern in signs.imports):
                 yield own.finding(rule, taken.line, f"import {taken.name}")
         for text in own.uses.texts if signs.texts is not None else ():
             match = signs.texts.search(text.value) if signs.texts is not None else None

@@ -42,12 +42,16 @@ class Case:
 
 
 def findings(
-    code: str = "", toml: str = "", command: str | None = None, reached: tuple[str, ...] = ()
+    code: str = "",
+    toml: str = "",
+    command: str | None = None,
+    reached: tuple[str, ...] = (),
+    name: str = "notes",
 ) -> tuple[Finding, ...]:
     """What preflight says of an application of one module."""
     app = {} if command is None else {"app": _COMMAND.format(command)}
     own = ReachedModule(
-        name="notes",
+        name=name,
         is_own=True,
         file="notes.py",
         source=textwrap.dedent(code).encode(),
@@ -387,6 +391,11 @@ def test_a_mend_that_is_taken_away_is_a_warning_that_names_the_variable() -> Non
     assert found.where == "casemate.toml: env.JOBLIB_MULTIPROCESSING"
     assert found.subject == "JOBLIB_MULTIPROCESSING=1"
     assert found.mend == "leave JOBLIB_MULTIPROCESSING out of [env]: the manifest sets it to 0"
+
+
+def test_a_module_of_the_application_with_the_name_of_a_package_is_its_own() -> None:
+    assert findings("import statsd", reached=("statsd",)) != ()
+    assert findings("import statsd", reached=("statsd",), name="statsd") == ()
 
 
 def test_one_place_is_told_once() -> None:
