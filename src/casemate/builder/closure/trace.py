@@ -37,6 +37,8 @@ _ERROR_PATHS: Final = ("codecs", "encodings", "linecache", "tokenize", "tracebac
 _SERVING: Final = frozenset({"casemate_attester", "cheroot", "uvicorn"})
 _OPENED: Final = "opened in a recorded run"
 _ENDINGS: Final = re.compile(r"(\.cpython-\d+[\w-]*|\.abi3)?\.so|\.pyc?")
+#: Descriptions of distributions, and libraries that are found where they are needed.
+_FOUND_OTHERWISE: Final = re.compile(r"[^/]+\.(?:dist-info|egg-info|libs)/")
 _AGAIN: Final = 'build in mode "module", and record again: casemate rehearse BUNDLE --record FILE'
 
 
@@ -66,7 +68,7 @@ def trace_of(paths: Iterable[str], image: Iterable[str], release: str) -> Trace:
     return Trace(
         python=release,
         distributions=tuple(pair for pair in distributions if is_distribution(" ".join(pair))),
-        data=tuple(path for path in data if ".dist-info/" not in path and ".egg-info/" not in path),
+        data=tuple(path for path in data if not _FOUND_OTHERWISE.match(path)),
         modules=tuple(modules),
     ).in_order()
 

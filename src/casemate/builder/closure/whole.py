@@ -53,10 +53,13 @@ def add_whole(graph: Graph, distributions: Sequence[Distribution], suffixes: tup
 
 
 def whole_files(distribution: Distribution) -> Iterator[tuple[Path, str]]:
-    """Files of a distribution that are no modules, and why: its data, and libraries that wheels bring."""
+    """Files of a distribution that are no modules, and why: its data, and libraries in its packages.
+
+    Those that a wheel brings beside its packages (``pkg.libs``) are found where they are needed.
+    """
     for path in _taken(distribution):
         file = distribution.root / path
-        library = _LIBRARY.fullmatch(path.name) is not None
+        library = _LIBRARY.fullmatch(path.name) is not None and not path.parts[0].endswith(".libs")
         if (library or is_data(path.name)) and file.is_file():
             yield file, _why(distribution)
 
