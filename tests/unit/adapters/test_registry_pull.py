@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -245,6 +246,16 @@ def test_a_registry_that_knows_no_ranges_is_asked_for_all(world: _World) -> None
     ]
 
     assert world.pull().layers[0].path.read_bytes() == world.data
+
+
+def test_who_comes_second_waits_and_finds_the_layer_there(world: _World) -> None:
+    world.server.faults = [Fault("blobs/" + world.layer, hang=0.3)]
+
+    with ThreadPoolExecutor(2) as pool:
+        images = [future.result() for future in [pool.submit(world.pull), pool.submit(world.pull)]]
+
+    assert images[0] == images[1]
+    assert len([path for path in world.server.paths("GET") if world.layer in path]) == 1
 
 
 def test_another_layer_is_refused_and_not_kept(world: _World) -> None:

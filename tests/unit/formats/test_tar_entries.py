@@ -192,6 +192,8 @@ ENTRY = "entry of an archive: expected a file, a folder, a link or a device"
             "extended header of an entry: expected pax's or GNU's, got both",
         ),
         (_pax(b"10 path=a\n"), "tar archive: expected all of it, got the end after 1024 bytes"),
+        (_pax(b"10 path=a\n") + bytes(1024), "tar archive: expected all of it, got the end after 1536 bytes"),
+        (_pax(b"10 path=a\n")[:600], "tar archive: expected all of it, got the end after 600 bytes"),
         (
             _header(kind=b"x", size=b"%011o\0" % (EXTENSION_LIMIT + 1)),
             "extended header of an entry: expected at most 1048576 bytes, got 1048577 bytes",
@@ -218,6 +220,8 @@ ENTRY = "entry of an archive: expected a file, a folder, a link or a device"
         "two of a kind",
         "both kinds",
         "nothing behind it",
+        "zeros behind it",
+        "a cut extension",
         "large extension",
         "large extensions together",
     ],

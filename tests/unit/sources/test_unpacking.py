@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -154,6 +155,58 @@ def test_a_whiteout_of_no_name_is_refused(unpacked: Unpack, name: str) -> None:
         f"path in a layer: expected the name of a file behind the mark of deletions, got {name} "
         f"(layer {digest(data)})"
     )
+
+
+def test_the_mark_of_deletions_is_none_of_folders(unpacked: Unpack) -> None:
+    with pytest.raises(FormatError, match=r"a folder without the mark of deletions, got \.wh\.a/b"):
+        unpacked(layer(file(".wh.a/b", "")))
+
+
+def test_a_layer_that_is_larger_than_allowed_is_not_looked_at(tmp_path: Path) -> None:
+    image = open_local(OciLayout(path=write_layout(tmp_path / "l", layer(), compression="")), work=tmp_path)
+
+    with pytest.raises(FormatError) as refused:
+        unpack(image, tmp_path / "root", limits=UnpackLimits(layer_bytes=10_239))
+
+    assert str(refused.value) == (
+        f"size of a layer: expected at most 10239, got 10240 (layer {image.layers[0].digest})"
+    )
+
+
+def test_a_layer_that_becomes_larger_than_allowed_is_an_error(unpacked: Unpack) -> None:
+    limits = UnpackLimits(layer_bytes=20_000)
+
+    with pytest.raises(FormatError, match="expected at most 20000 bytes after decompression, got more"):
+        unpacked(layer(file("a", os.urandom(15_000) + bytes(20_000))), limits=limits)
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    image = open_local(OciLayout(path=write_layout(tmp_path / "l", layer())), work=tmp_path)
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ToolchainError) as refused:
+        unpack(image, tmp_path / "file" / "root")
+
+    assert str(refused.value) == (
+        f"image cannot be unpacked: got Not a directory ({tmp_path / 'file' / 'root'})"
+    )
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = open_local(OciLayout(path=write_layout(tmp_path / "l", layer(file("a/b", "b")))), work=tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("casemate.sources.tree.os.write", full)
+
+    with pytest.raises(ToolchainError) as refused:
+        unpack(image, tmp_path / "root")
+
+    assert str(refused.value) == (
+        f"image cannot be unpacked: got No space left on device ({tmp_path / 'root'})"
+    )
+    assert list((tmp_path / "root").iterdir()) == []
 
 
 def test_a_path_through_a_link_of_the_image_goes_where_it_leads_inside(unpacked: Unpack) -> None:
