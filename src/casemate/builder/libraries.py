@@ -159,11 +159,18 @@ def find_libraries(
     loader = Loader(sources.files, sources.rules, _seen(shipped[executable], sources))
     placement = _Placement(shipped, loader, executable, sources)
     placement.add(loader.start)
+    alone: dict[str | None, ClosureError] = {}
     for path in sorted(shipped):
         if path != executable and _is_library(shipped[path], sources.rules.machine):
-            opened, edges = loader.open(_seen(shipped[path], sources))
+            seen = _seen(shipped[path], sources)
+            try:
+                opened, edges = loader.open(seen)
+            except ClosureError as error:
+                alone[sources.files.identity(seen)] = error
+                continue
             placement.knows(opened, path)
             placement.add(edges)
+    placement.refuse(alone)
     placement.add_named()
     for asked in named:
         placement.add_asked(asked)
@@ -282,6 +289,17 @@ class _Placement:
             reason = Reason(rule=Rule.NAMED_LIBRARY, of=self._places[id(caller)], detail=detail)
             self._put(path, opened, known.name, reason)
             self.add(edges)
+
+    def refuse(self, alone: Mapping[str | None, ClosureError]) -> None:
+        """Raise why a file cannot be opened alone, unless it is only loaded for another, which finds its needs.
+
+        Args:
+            alone: The reasons, by the identity of the file.
+        """
+        brought = {known.identity for known in self._by_name.values()}
+        for identity, error in alone.items():
+            if identity not in brought:
+                raise error
 
     def add_asked(self, asked: NamedByCode) -> None:
         """Add what Python code opens by name, if the loader finds it."""

@@ -357,3 +357,22 @@ def test_what_gramine_s_c_library_does_not_bring_is_left_out(tmp_path: Path) -> 
         file.write_bytes(_LIBC if name == "libc.so.6" else library(soname=name))
     host = Host(tmp_path, {"/lib/libnsl.so.1": library(soname="libnsl.so.1")})
     assert "/lib/glibc/libnsl.so.1" not in host.find(glibc=glibc, named=(_named("nsl"),))
+
+
+def test_a_library_that_is_only_loaded_for_another_one_need_not_open_alone(tmp_path: Path) -> None:
+    """Wheels bring libraries that find each other by the DT_RPATH of the module that loads both."""
+    files: dict[str, bytes | str] = {
+        "ROOT/m.so": library(needed=("liba.so",), rpath="$ORIGIN/m.libs"),
+        "ROOT/m.libs/liba.so": library(soname="liba.so", needed=("libb.so",)),
+        "ROOT/m.libs/libb.so": library(soname="libb.so"),
+    }
+    host = Host(tmp_path, files)
+    alone = host.file(f"{_PACKAGES}/m.libs/liba.so", "m.libs/liba.so")
+    module = host.file(f"{_PACKAGES}/m.so", "m.so")
+
+    found = host.find(module, alone)
+
+    assert f"{_PACKAGES}/m.libs/libb.so" in found
+    check_libraries([host.program(), module, alone, *found.values()], executable=PROGRAM, machine=62)
+    with pytest.raises(ClosureError, match=r"library libb\.so, needed by .*/m\.libs/liba\.so"):
+        host.find(alone)
