@@ -351,18 +351,15 @@ def _closure(
     source, runtime, root = places
     packages = [folder for path in opened.packages if (folder := root.file(path).resolve()) != source]
     work.progress("Finding what the application needs")
-    closure = find_python_closure(
-        project,
-        Sources(
-            application=source,
-            environment=(*packages, runtime),
-            attester=Path(casemate_attester.__file__).parent.parent,
-            interpreter=opened.interpreter,
-            trace=trace_of(project, directory),
-        ),
-        _compiler(opened, work),
-        work.kept.reader(),
+    sources = Sources(
+        application=source,
+        environment=(*packages, runtime),
+        attester=Path(casemate_attester.__file__).parent.parent,
+        interpreter=opened.interpreter,
+        trace=trace_of(project, directory),
     )
+    with _installed_in_the_image():
+        closure = find_python_closure(project, sources, _compiler(opened, work), work.kept.reader())
     include = project.closure.image_patterns
     more = included_files(root, include, (file.path for file in closure.files))
     asked = questions_about_paths(root, closure.modules, source=project.app.source, patterns=include)
@@ -371,6 +368,23 @@ def _closure(
         files=tuple(sorted((*closure.files, *more), key=lambda file: file.path)),
         questions=tuple(sorted((*closure.questions, *asked), key=lambda question: question.where)),
     )
+
+
+@contextmanager
+def _installed_in_the_image() -> Iterator[None]:
+    """What cannot be imported is mended where it is installed."""
+    try:
+        yield
+    except ProjectError as error:
+        if not error.subject.startswith("import "):
+            raise
+        raise ProjectError(
+            error.subject,
+            expected="a module of the application, or one that the image has",
+            got=error.got,
+            where=error.where,
+            hint="install what provides it in the image, for the interpreter that its command line starts",
+        ) from error
 
 
 def _compiler(opened: OpenedImage, work: Work) -> Compiler:

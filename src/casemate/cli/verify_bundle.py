@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.image_source import registry_options
 from casemate.cli.reading import read_public_key
 from casemate.cli.shown_checks import show_checks, show_summary
 
 if TYPE_CHECKING:
     from casemate.builder.bundle_parts import BundleCheck
     from casemate.builder.bundle_verification import BundleVerification
+    from casemate.cli.build_image import ImageRequest
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -42,6 +44,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Build the application in SOURCE again and compare bit for bit.",
 )
 @click.option(
+    "--from",
+    "image",
+    metavar="IMAGE",
+    help="For --rebuild: the image that it was built from: oci:DIR[:TAG], docker-archive:FILE[:REF], "
+    "docker://REF@sha256:DIGEST.  [default: this machine]",
+)
+@click.option(
     "--python", type=_FILE, metavar="PATH", help="For --rebuild.  [default: the Python that runs casemate]"
 )
 @click.option(
@@ -52,6 +61,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--all", "everything", is_flag=True, help="Show every check, not only those that were refused.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@registry_options
 def command(
     path: Path,
     *,
@@ -61,7 +71,7 @@ def command(
     source: Path | None,
     everything: bool,
     as_json: bool,
-    **tools: Path | None,
+    **tools: Any,
 ) -> None:
     """Check everything in BUNDLE against everything else, offline.
 
@@ -71,6 +81,7 @@ def command(
     """
     from casemate.builder.bundle import Bundle
     from casemate.builder.bundle_verification import require_sound, verify_bundle
+    from casemate.cli.build import image_request
     from casemate.simulator.platform_image import platform_image
 
     if accept_unsigned_statements and (key or provenance_key):
@@ -82,8 +93,11 @@ def command(
         provenance_key=None if provenance_key is None else read_public_key(provenance_key),
         accept_unsigned_statements=accept_unsigned_statements,
     )
+    image = image_request(tools.pop("image") or "host", tools["python"], tools.pop("registry"))
+    if source is None and image is not None:
+        raise click.UsageError("--from goes with --rebuild.")
     if source is not None:
-        result = replace(result, checks=(*result.checks, *_rebuild(path, source, **tools)))
+        result = replace(result, checks=(*result.checks, *_rebuild(path, source, image, **tools)))
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -96,7 +110,7 @@ def command(
 
 
 def _rebuild(
-    path: Path, source: Path, *, python: Path | None, gramine: Path | None
+    path: Path, source: Path, image: ImageRequest | None, *, python: Path | None, gramine: Path | None
 ) -> tuple[BundleCheck, ...]:
     """What a rebuild from ``source`` says of the bundle at ``path``; nothing where that cannot be read."""
     from tempfile import TemporaryDirectory
@@ -111,7 +125,7 @@ def _rebuild(
         return ()
     with TemporaryDirectory(prefix="casemate-") as scratch:
         again = Path(scratch) / "bundle"
-        build_bundle(source, again, python=python, gramine=gramine, use_cache=False)
+        build_bundle(source, again, python=python, gramine=gramine, use_cache=False, image=image)
         return compare_rebuild(given, require_parts(Bundle.open(again)))
 
 
