@@ -291,11 +291,7 @@ class _Placement:
             self.add(edges)
 
     def refuse(self, alone: Mapping[str | None, ClosureError]) -> None:
-        """Raise why a file cannot be opened alone, unless it is only loaded for another, which finds its needs.
-
-        Args:
-            alone: The reasons, by the identity of the file.
-        """
+        """Raise why a file cannot be opened, unless it is loaded for another one that finds what it needs."""
         brought = {known.identity for known in self._by_name.values()}
         for identity, error in alone.items():
             if identity not in brought:
