@@ -490,7 +490,9 @@ class TestTls:
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         with FaultyRegistry.running(secure()) as server:
             world = _World(server, tmp_path)
-            assert re.search("got a certificate that is refused: .*(issuer|self)", str(world.refused()))
+            error = world.refused()
+            assert re.search("got a certificate that is refused: .*(issuer|self)", str(error))
+            assert error.hint == "name who certifies the registry, with --ca PEM"
             world.way = Way(ca=tmp_path / "ca.pem")
 
             assert world.pull().digest == world.pointer["digest"]
@@ -526,6 +528,17 @@ class TestTls:
 
             assert registry.url("x").startswith("https://")
             assert world.server.asked == []
+
+    def test_a_registry_without_tls_is_said(self, tmp_path: Path, authority: trustme.CA) -> None:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        with FaultyRegistry.running() as server:
+            world = _World(server, tmp_path)
+            world.way = Way(ca=tmp_path / "ca.pem")
+
+            error = world.refused()
+
+        assert "got no TLS (" in str(error)
+        assert error.hint == "a registry without TLS has to be wanted, with --plain-http"
 
     def test_plain_http_has_to_be_wanted(self) -> None:
         registry = Registry(

@@ -29,6 +29,9 @@ _AT_ONCE: Final = 1 << 18
 #: Bytes that are read of an answer nobody needs, so that its connection can be used again.
 _LEFTOVER: Final = 1 << 14
 _USER_AGENT: Final = "casemate"
+_NO_TLS: Final = "no TLS"
+_WANT_PLAIN: Final = "a registry without TLS has to be wanted, with --plain-http"
+_NAME_AUTHORITY: Final = "name who certifies the registry, with --ca PEM"
 _WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (ReadTimeoutError, "nothing in time"),
     (NameResolutionError, "no host of this name"),
@@ -50,12 +53,14 @@ class Broken(Exception):  # noqa: N818  caught before it leaves the package; wha
     Attributes:
         what: In words, for ``got``.
         transient: Another attempt may do better.
+        hint: What to do, where that is plain.
     """
 
-    def __init__(self, what: str, *, transient: bool) -> None:
+    def __init__(self, what: str, *, transient: bool, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.transient = transient
+        self.hint = hint
 
 
 class Body(Protocol):
@@ -260,8 +265,10 @@ def _conversion() -> Iterator[None]:
         certificate = next((one for one in causes if isinstance(one, ssl.SSLCertVerificationError)), None)
         if certificate is not None:
             what = f"a certificate that is refused: {certificate.verify_message}"
-            raise Broken(what, transient=False) from error
-        raise Broken(_described(causes), transient=not any(map(_is_lasting, causes))) from error
+            raise Broken(what, transient=False, hint=_NAME_AUTHORITY) from error
+        what = _described(causes)
+        hint = _WANT_PLAIN if what == _NO_TLS else None
+        raise Broken(what, transient=not any(map(_is_lasting, causes)), hint=hint) from error
 
 
 def _is_lasting(error: BaseException) -> bool:
@@ -294,7 +301,7 @@ def _described(causes: tuple[BaseException, ...]) -> str:
 
 def _system(error: OSError) -> str:
     # OpenSSL's own words name its functions.
-    return "no TLS" if isinstance(error, ssl.SSLError) else error.strerror or ""
+    return _NO_TLS if isinstance(error, ssl.SSLError) else error.strerror or ""
 
 
 def _words(

@@ -88,8 +88,8 @@ class BlobCache:
             OSError: From the file system.
         """
         path = self.path(digest)
+        # Not synchronised with the disk: what is there is hashed before each use.
         file.flush()
-        os.fsync(file.fileno())
         Path(f"{path}.part").replace(path)
         return path
 

@@ -235,18 +235,19 @@ class Registry:
 
     def error(self, trouble: Broken | Refusal, count: int, url: str, subject: str) -> RegistryError:
         """The error that ends all attempts."""
-        status = trouble.status if isinstance(trouble, Refusal) else None
         return RegistryError(
             subject,
             expected="an answer",
             got=self._fit(trouble.what) + (f", {count} times" if count > 1 else ""),
             where=self._shown(url),
-            hint=self._hint(status),
+            hint=self._hint(trouble),
         )
 
-    def _hint(self, status: int | None) -> str:
+    def _hint(self, trouble: Broken | Refusal) -> str:
         host = self.reference.host
-        match status:
+        if isinstance(trouble, Broken) and trouble.hint is not None:
+            return trouble.hint
+        match trouble.status if isinstance(trouble, Refusal) else None:
             case 401 | 403:
                 return f"log in with: docker login {host}"
             case 404:
