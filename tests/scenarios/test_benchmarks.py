@@ -55,3 +55,12 @@ def test_signing_is_compared_with_its_floor_and_with_one_hash() -> None:
 def test_building_is_compared_with_hashing_every_file_of_the_image() -> None:
     result = result_of("build.py", "--runs", "1")
     assert result["over_floor"]["first"] > result["over_floor"]["again"] > 1
+
+
+def test_starting_under_gramine_says_what_is_missing_where_there_is_none() -> None:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "start.py")], capture_output=True, text=True, check=False
+    )
+    result = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (2, "not measured: no --gramine PREFIX\n")
+    assert (result["reached"], result["skipped"]) == (None, "no --gramine PREFIX")
