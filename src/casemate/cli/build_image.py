@@ -190,6 +190,10 @@ def image_parts(request: ImageRequest, directory: Path, work: Work) -> Iterator[
         directory: The folder of ``casemate.toml``; where there is none, the image's configuration decides.
         work: What the build has.
     """
+    from casemate.cli.build import read_project
+
+    if (directory / PROJECT_FILE).is_file():
+        read_project(directory)  # a mistake in it is told before an image is fetched and unpacked
     with opened_image(request, work.settings, work.progress) as opened:
         project, sources = _project(opened, directory, request)
         source = _source(opened, project, directory, is_told=PROJECT_FILE in sources)
@@ -258,6 +262,9 @@ def _project(opened: OpenedImage, directory: Path, request: ImageRequest) -> tup
     project = parse_project(data, PROJECT_FILE)
     if request.save is not None:
         write_files({request.save: data})
+    requirements = project.app.requirements
+    if requirements is not None and (directory / requirements).is_file():
+        _note(f"{requirements} is not read: what the image has installed is taken")
     return project, {**sources, **file_digests(directory, project.closure.trace)}
 
 
