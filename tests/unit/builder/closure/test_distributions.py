@@ -85,7 +85,7 @@ def test_distributions_of_several_folders_are_one_environment_in_the_enclave(wor
     assert {f"{SITE}/old.pyc", f"{SITE}/old-1.0.dist-info/METADATA"} <= set(files)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_record_gives_paths_inside_the_environment(tmp_path: Path, data: bytes) -> None:
     write(tmp_path, {"pkg-1.dist-info/RECORD": data})
@@ -96,7 +96,7 @@ def test_any_record_gives_paths_inside_the_environment(tmp_path: Path, data: byt
         assert ".." not in file.split("/")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_entry_points_give_names(tmp_path: Path, data: bytes) -> None:
     write(tmp_path, {"pkg-1.dist-info/entry_points.txt": data})
