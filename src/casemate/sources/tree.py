@@ -18,10 +18,15 @@ from enum import Enum
 from typing import Final
 
 from casemate.errors import FormatError
+from casemate.sources.limits import UnpackLimits
 from casemate.sources.names import Parts, shown
 
 #: As many links as Linux follows in one path (path_resolution(7)).
 _MOST_LINKS: Final = 40
+#: Parts of links that are followed in one path; nobody's image comes near it.
+_MOST_STEPS: Final = 1024
+#: Characters of a path in a message.
+_MOST_SHOWN: Final = 200
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Of a folder that no layer has said the mode of.
@@ -87,10 +92,12 @@ class Tree:
 
     Args:
         root: Descriptor of the folder, which is empty; it stays the caller's.
+        limits: How deep it may become and how long its paths: links in a layer lead further than its names.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, limits: UnpackLimits) -> None:
         self._root = root
+        self._limits = limits
         self._top = _Node(_Kind.FOLDER, -1)
         self._layer = 0
         #: Names and descriptors of the folder that was used last and of those above it.
@@ -116,7 +123,7 @@ class Tree:
         spot = self._spot(parts, where)
         if spot.node is None or spot.node.kind is not _Kind.FOLDER:
             self._clear(spot)
-            self._make_folder(spot)
+            self._make_folder(spot, where)
         self._touch(spot)
         self._chmod_folder(spot.path, mode)
 
@@ -228,7 +235,19 @@ class Tree:
     def _spot(self, parts: Parts, where: str) -> _Spot:
         """Where ``parts`` leads, the last of them not followed; folders that are not there are made."""
         folder, chain = self._walk(parts[:-1], where, make=True)
-        return _Spot(folder, chain, parts[-1] if parts else b"")
+        spot = _Spot(folder, chain, parts[-1] if parts else b"")
+        self._require_bounds(spot, where)
+        return spot
+
+    def _require_bounds(self, spot: _Spot, where: str) -> None:
+        limits, path = self._limits, spot.path
+        if len(path) > limits.depth or sum(map(len, path)) + len(path) > limits.path_bytes + 1:
+            raise FormatError(
+                "path in a layer, through its links",
+                expected=f"at most {limits.depth} parts and {limits.path_bytes} bytes",
+                got=f"{len(path)} parts",
+                where=f"{where}, {_path(path)[:_MOST_SHOWN]}",
+            )
 
     def _existing(self, parts: Parts, where: str) -> _Spot | None:
         """As :meth:`_spot`, but makes nothing; ``None`` where a folder is not there or is none."""
@@ -237,26 +256,27 @@ class Tree:
 
     def _walk(self, parts: Parts, where: str, *, make: bool) -> tuple[Parts, tuple[_Node, ...]]:
         """The real folder to which ``parts`` leads, and the nodes down to it; none where there is none."""
-        links = 0
+        links = steps = 0
         real: list[bytes] = []
         chain = [self._top]
         rest = list(reversed(parts))
         while rest:
             part = rest.pop()
             node = chain[-1].children.get(part)
+            is_link = node is not None and node.kind is _Kind.SYMLINK
+            steps, links = steps + 1, links + is_link
+            if links > _MOST_LINKS or steps > _MOST_STEPS:
+                raise self._no_folder(parts, "links without end", where)
             if part == b"..":
                 real, chain = real[:-1], chain[: max(len(chain) - 1, 1)]
-            elif node is not None and node.kind is _Kind.SYMLINK:
-                links += 1
-                if links > _MOST_LINKS:
-                    raise self._no_folder(parts, "links without end", where)
+            elif node is not None and is_link:
                 if node.target.startswith(b"/"):
                     real, chain = [], [self._top]
                 rest += [name for name in reversed(node.target.split(b"/")) if name not in {b"", b"."}]
             else:
                 if not make and (node is None or node.kind is not _Kind.FOLDER):
                     return (), ()
-                node = node or self._make_folder(_Spot(tuple(real), tuple(chain), part))
+                node = node or self._make_folder(_Spot(tuple(real), tuple(chain), part), where)
                 if node.kind is not _Kind.FOLDER:
                     raise self._no_folder(parts, f"a {node.kind.value}", where)
                 real.append(part)
@@ -268,7 +288,8 @@ class Tree:
             "folder of an entry", expected="a folder", got=got, where=f"{where}, {_path(parts)}"
         )
 
-    def _make_folder(self, spot: _Spot) -> _Node:
+    def _make_folder(self, spot: _Spot, where: str) -> _Node:
+        self._require_bounds(spot, where)
         os.mkdir(spot.name, 0o700, dir_fd=self._descriptor(spot.folder))
         node = _Node(_Kind.FOLDER, self._layer)
         self._put(spot, node)

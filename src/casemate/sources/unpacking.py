@@ -111,7 +111,7 @@ def unpack(
     for layer in image.layers:
         _require_digest(layer, limits)
     with _empty_folder(into) as root:
-        work = _Work(tree=Tree(root), limits=limits)
+        work = _Work(tree=Tree(root, limits), limits=limits)
         total = sum(layer.size for layer in image.layers)
         done = 0
         try:

@@ -450,6 +450,40 @@ def test_each_limit_holds(unpacked: Unpack, entries: list[Any], refusal: str | N
     assert str(refused.value).rpartition(" (layer")[0] == refusal
 
 
+@pytest.mark.parametrize("name", ["l/c", "l/c/d"], ids=["a file", "a folder above it"])
+def test_links_make_no_path_deeper_than_names_may_be(unpacked: Unpack, name: str) -> None:
+    data = layer(folder("a/b/b"), symlink("l", "a/b/b"), file(name, ""))
+
+    with pytest.raises(FormatError) as refused:
+        unpacked(data, compression="", limits=SMALL)
+
+    assert str(refused.value) == (
+        "path in a layer, through its links: expected at most 3 parts and 50 bytes, got 4 parts "
+        f"(layer {digest(data)}, /a/b/b/c)"
+    )
+
+
+def test_links_may_lead_to_paths_at_the_limit(unpacked: Unpack) -> None:
+    data = layer(folder("a" * 40), symlink("l", "a" * 40), file("l/" + "b" * 9, ""))
+    assert unpacked(data, limits=SMALL).entries == 3
+
+
+def test_links_make_no_path_longer_than_the_limit(unpacked: Unpack) -> None:
+    data = layer(folder("a" * 40), symlink("l", "a" * 40), file("l/" + "b" * 10, ""))
+    with pytest.raises(
+        FormatError, match="path in a layer, through its links: expected at most 3 parts and 50"
+    ):
+        unpacked(data, limits=SMALL)
+
+
+def test_links_that_are_long_ways_around_are_an_error(unpacked: Unpack) -> None:
+    way = "/".join(["a", ".."] * 500)
+    data = layer(folder("a"), symlink("l", way), symlink("m", f"l/{way}"), file("m/a/b", ""))
+
+    with pytest.raises(FormatError, match="folder of an entry: expected a folder, got links without end"):
+        unpacked(data)
+
+
 def test_a_part_of_a_name_that_no_disk_takes_is_refused(unpacked: Unpack) -> None:
     with pytest.raises(FormatError, match="at most 4095 bytes, and 255 between slashes"):
         unpacked(layer(file("a" * 256, "")))
