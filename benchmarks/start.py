@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/start.py --gramine PREFIX [--repeat N]
 
 Flask, NumPy, cryptography, psycopg2, requests and OpenTelemetry on Debian 12, and one request in process:
-`benchmarks/start_service`. One image is made of it, and three sets of files of that image are trusted:
+`benchmarks/start_service`. One image is made of it, and four sets of files of that image are trusted:
 
-- `gsc`: every file, by GSC's rule: a walk that follows links, without its list of exclusions; with the packages
-  and the files of Gramine that GSC puts into an image of Debian 12
+- `gsc`: every file, by GSC's rule: a walk that follows links, without its list of exclusions; with the
+  packages and the files of Gramine that GSC puts into an image of Debian 12
 - `image`: the same without what GSC puts there
 - `traced`: what strace sees the program open, with the source beside each bytecode file, and each file under
   every name by which it was asked for; nothing else is in the image, as a careful person would do it
@@ -17,8 +17,8 @@ run of each counts, by the processor's time that it took: a machine that others 
 chance. The time by the clock is given, too. The first two have the bytecode of the image, which Gramine takes
 for stale because all files seem to be of 1970; Casemate compiles its own.
 
-Goals: at least 4 times faster than `gsc`; not slower than `traced`. `image` is no goal: it says how much of the
-difference to `gsc` is due to GSC's own files.
+Goals: at least 4 times faster than `gsc`; not slower than `traced`. `image` is no goal: it says how much of
+the difference to `gsc` is due to GSC's own files.
 
 Needs a Gramine that is built with -Ddirect=enabled, root, debootstrap (or the cache of the tests) and strace.
 The last line on standard output is JSON; what a person reads goes to standard error.
@@ -69,6 +69,7 @@ GSC_PACKAGES = (
     "locales",
     "openssl",
     "python3",
+    "python3-cffi-backend",  # which python3-cryptography needs by another name
     "python3-click",
     "python3-cryptography",
     "python3-jinja2",
@@ -160,9 +161,9 @@ def everything(
     copy(image.root, root)
     runtime(gramine, root)
     if converted:
-        subprocess.run(["cp", "-a", "-n", f"{gsc_packages()}/.", root], check=True)
+        subprocess.run(["cp", "-a", "-n", f"{gsc_packages()}/.", str(root)], check=True)
         copy(gramine.prefix, root / "gramine/meson_build_output")
-    walked = subprocess.run(["chroot", root, image.python, "-c", WALK], check=True, capture_output=True)
+    walked = subprocess.run(["chroot", str(root), image.python, "-c", WALK], check=True, capture_output=True)
     found = walked.stdout.decode().split("\0")[:-1]
     digests = dict(zip(found[::2], found[1::2], strict=True))
     trusted = {path: sha256 for path, sha256 in digests.items() if not EXCLUDED.match(path)}
@@ -178,7 +179,14 @@ def gsc_packages() -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         packages = ",".join((*PACKAGES, *GSC_PACKAGES))
-        command = ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, unfinished, MIRROR]
+        command = [
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={packages}",
+            SUITE,
+            str(unfinished),
+            MIRROR,
+        ]
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         environment = {**os.environ, "PATH": path, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
