@@ -5,6 +5,7 @@ The programs that they run for it are ``host_python_describe.py`` and ``host_pyt
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from casemate.errors import ToolchainError
 
 _OLDEST: Final = (3, 11)
 _NOT_PYTHON: Final = (1 << 64) - 1
+_VERSION: Final = re.compile(r"[0-9]{1,2}\.[0-9]{1,3}")
+_RELEASE: Final = re.compile(r"[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}")
 
 
 def interpreter_of(
@@ -33,6 +36,7 @@ def interpreter_of(
     """
     try:
         _require_supported(facts, where)
+        _require_shapes(facts)
         builtin = frozenset(facts["builtin"])
         frozen = frozenset(facts["frozen"]) if facts["frozen_is_used"] else frozenset()
         stdlib, dynload = facts["stdlib"], facts["dynload"]
@@ -59,6 +63,22 @@ def interpreter_of(
             where=where,
             hint="give a CPython 3.11 or newer",
         ) from error
+
+
+def _require_shapes(facts: Mapping[str, Any]) -> None:
+    """See that everything that is made into paths and names has the form of one."""
+    texts = [facts["build_time_module"], *facts["suffixes"], *facts["builtin"], *facts["frozen"]]
+    paths = [facts[name] for name in ("running", "prefix", "stdlib", "dynload")]
+    paths += [path for path in (facts["libpython"], *facts["loaded"].values()) if path is not None]
+    right = (
+        _VERSION.fullmatch(facts["version"]) is not None,
+        _RELEASE.fullmatch(facts["release"]) is not None,
+        facts["release"].startswith(f"{facts['version']}."),
+        all(isinstance(text, str) and text.isprintable() for text in texts),
+        all(isinstance(path, str) and path.isprintable() for path in paths),
+    )
+    if not all(right):
+        raise ValueError("shape")
 
 
 def _require_supported(facts: Mapping[str, Any], where: str) -> None:
