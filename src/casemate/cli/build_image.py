@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from casemate.errors import ClosureError, ProjectError, UsageError
+from casemate.errors import ClosureError, FormatError, ProjectError, UsageError
 from casemate.project import PROJECT_FILE
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from casemate.builder.system_files import HostSystem
     from casemate.cli.build_platform import Work
     from casemate.cli.image_source import RegistryOptions
+    from casemate.formats.foreign_image import ForeignConfig
     from casemate.project import Project
     from casemate.settings import Settings
     from casemate.sources import SourceImage
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _OLDEST_CRYPTOGRAPHY = 44
 _ATTESTER = "/.casemate/attester/casemate_attester"
 _RUNTIME = "/.casemate/runtime"
+_PATH_VARIABLES = ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "LD_LIBRARY_PATH")
 _APPLICATION = "/.casemate/application"
 
 
@@ -123,11 +125,27 @@ def opened_image(
         tell_left_out(unpack(image, folder))
         seal(folder)
         root, config = ImageRoot(folder=folder), image.config
+        _require_printable(config)
         progress("Asking the image's interpreter")
         program = find_interpreter(
             root, (*config.entrypoint, *config.cmd), dict(config.env), config.working_dir
         )
         yield _described(image, root, ConfinedPrograms(root), program, empty)
+
+
+def _require_printable(config: ForeignConfig) -> None:
+    """See that what is made into paths is one."""
+    env = dict(config.env)
+    texts = {"WorkingDir": config.working_dir, "User": config.user}
+    texts |= {name: env[name] for name in ("PATH", "HOME", *_PATH_VARIABLES) if name in env}
+    for name, text in texts.items():
+        if not text.isprintable():
+            raise FormatError(
+                "configuration of the image",
+                expected="printable characters",
+                got=ascii(text)[:80],
+                where=name,
+            )
 
 
 def _described(
@@ -163,6 +181,8 @@ def _packages(root: ImageRoot, interpreter: Interpreter, folders: Sequence[str])
         place = root.file(path)
         if place.is_file():
             _note(f"{path} is an archive on the path of modules, which is not read")
+        elif place.resolve() == root.folder:
+            _note("the root of the image is on the path of modules, and nothing is taken from there")
         elif place.is_dir() and place.resolve() not in own:
             own.add(place.resolve())
             yield path
@@ -314,7 +334,8 @@ def _runtime(opened: OpenedImage, project: Project, source: Path, work: Work) ->
     interface = interface_of(project, source)
     present = _distributions([opened.root.file(path) for path in opened.packages])
     version = present.get("cryptography", "")
-    if version and int(version.partition(".")[0] or 0) < _OLDEST_CRYPTOGRAPHY:
+    major = re.match("[0-9]{1,6}", version)
+    if version and int(major[0] if major else 0) < _OLDEST_CRYPTOGRAPHY:
         raise ProjectError(
             "cryptography in the image",
             expected=f"{_OLDEST_CRYPTOGRAPHY} or newer, which attestation needs",
