@@ -28,6 +28,7 @@ from casemate.builder.preflight import (
     joined,
     require_acceptable,
 )
+from casemate.builder.psycopg_connects import with_psycopg_that_waits
 from casemate.builder.reference_values import make_reference_values
 from casemate.builder.sbom import is_metadata, make_sbom
 from casemate.builder.signing import enclave_attributes
@@ -173,7 +174,8 @@ def _found(application: Application, machine: Machine) -> tuple[tuple[ImageFile,
     except ClosureError:
         require_acceptable(findings)  # which may say why: a library of another system has none of its own
         raise
-    found = with_find_library((*files, *libraries), application.interpreter.version)
+    version = application.interpreter.version
+    found = with_psycopg_that_waits(with_find_library((*files, *libraries), version), version)
     return found, joined(findings, check_native(subject, libraries))
 
 

@@ -61,4 +61,6 @@ def test_an_application_answers_in_rehearsal_as_it_does_natively(
     assert answers == expected
     assert findings_that_matter(rehearsal, tmp_path / "native" / "app", python) == []
     assert document["questions"] == []
-    assert [it for it in document["findings"] if it["severity"] != "note"] == []
+    # The password in the address of the database is the test's own.
+    warned = {it["rule"] for it in document["findings"] if it["severity"] != "note"}
+    assert warned <= {"secret-in-env"}
