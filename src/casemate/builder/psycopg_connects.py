@@ -4,7 +4,7 @@ After ``PQconnectStart``, libpq wants the caller to wait until the socket can be
 ``PQconnectPoll``. Psycopg calls it at once. It asks the socket for its error (``SO_ERROR``), and Linux says
 that there is none; Gramine says ``EINPROGRESS`` until somebody has waited (``libos_syscall_connect`` in
 ``libos_socket.c``), and libpq gives up. So psycopg's function is replaced once it has been loaded, by one
-that waits first and else does the same. It stands in the file that ``site`` imports at every start, only where
+that waits first and else does the same. It stands in the file that ``site`` imports at every start, where
 psycopg is in the image.
 """
 
