@@ -178,3 +178,26 @@ class TestRealRuns:
     def test_the_exit_code_is_the_programs(self, built: Bundle, tmp_path: Path) -> None:
         with self.session(built, tmp_path, "raise SystemExit(7)") as session:
             assert session.wait(60).exit_code == 7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--write",), "error: --write: expected --learn DIR beside it, got no --learn\n"),
+        (
+            ("--learn", "{empty}"),
+            (
+                "error: --learn: expected the folder with the casemate.toml of the bundle, "
+                "got No such file or directory ({empty}/casemate.toml)\n"
+            ),
+        ),
+    ],
+)
+def test_learning_needs_the_projects_file(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    bundle = small_bundle(tmp_path / "bundle", Small(simulated=True))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    given = [option.format(empty=empty) for option in options]
+    command = [sys.executable, "-m", "casemate", "rehearse", str(bundle.path), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, message.format(empty=empty))
