@@ -107,9 +107,17 @@ class Report:
             "[app] source and name it in [closure] include"
         )
 
+    def _is_named(self, finding: Finding) -> bool:
+        """Whether the attester's error names what was refused, or the line that asked for it."""
+        if self.said is None:
+            return False
+        frame = finding.asked_by
+        place = None if frame is None else f" at {frame.file}:{frame.line} "
+        return finding.path in self.said.error or (place is not None and place in f"{self.said.error} ")
+
     def _hint(self) -> str:
         if self.findings:
-            named = [it for it in self.findings if self.said is not None and it.path in self.said.error]
+            named = [it for it in self.findings if self._is_named(it)]
             last = (named or self.findings)[-1]
             return f"{last.path} ({last.kind.value}), asked for by {last.asker}: {self.remedy(last)}"
         if self.said is not None and self.said.hint is not None:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from casemate.errors import RehearsalError
 from casemate.rehearsal.findings import Finding, Frame, Kind
 from casemate.rehearsal.learning import Change, included, learn, writable_folder
+from casemate.rehearsal.printed import Said
+from casemate.rehearsal.report import Report
 
 _STDLIB = "/opt/python/lib/python3.12"
 
@@ -106,4 +109,37 @@ def test_each_finding_with_one_right_answer_becomes_one_change(source: Path) -> 
     assert text == (
         '[closure]\ninclude = ["module:colorsys"]\n\n[mounts]\n"/var/cache/shop" = "tmpfs"\n\n'
         "[enclave]\nthreads = 32\n"
+    )
+
+
+def test_the_hint_of_a_failure_is_the_refusal_of_the_line_that_failed() -> None:
+    line = Frame(file="/app/shop.py", line=3, function="load")
+    other = Frame(file="/app/other.py", line=9, function="watch")
+    call = Finding(
+        path="utimensat", kind=Kind.SYSTEM_CALL, pid=1, process="python", asked_by=line, answer="ENOSYS"
+    )
+    tolerated = Finding(
+        path="inotify_init1", kind=Kind.SYSTEM_CALL, pid=1, process="python", asked_by=other, answer="ENOSYS"
+    )
+    report = Report(
+        exit_code=1,
+        stop=None,
+        mrenclave="00" * 32,
+        mrsigner="00" * 32,
+        root_sha256=None,
+        opened=None,
+        seconds=1.0,
+        findings=(call, tolerated),
+        notes=(),
+        said=Said(
+            error="application: expected a program that runs, got OSError at /app/shop.py:3 (shop.py)",
+            hint=None,
+            secret_folders=(),
+        ),
+    )
+    with pytest.raises(RehearsalError) as caught:
+        report.require_success()
+    assert caught.value.hint == (
+        "utimensat (system-call), asked for by /app/shop.py:3 load: "
+        "Gramine cannot set times of files; copy with shutil.copyfile, which does not try"
     )
