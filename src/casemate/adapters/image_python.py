@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from casemate.builder.closure import Interpreter, ModuleSource
@@ -72,12 +72,19 @@ class ImagePython:
         base = facts.get("base_executable" if facts.get("virtual") else "running")
         if not isinstance(base, str):
             raise self._strange("another answer")
-        facts = self._facts(base)
+        if self._is_other(base):
+            facts = self._facts(base)
         interpreter = interpreter_of(facts, where=self._where, file=self._root.file)
         glibc = _GLIBC.fullmatch(str(facts["libc"]))
         if glibc is None:
             raise self._strange("another answer")
         return interpreter, (int(glibc[1]), int(glibc[2]))
+
+    def _is_other(self, base: str) -> bool:
+        """Whether ``base`` is another program, or this one seen from a virtual environment."""
+        folder = PurePosixPath(self._program).parent
+        virtual = any(self._root.file(f"{place}/pyvenv.cfg").is_file() for place in (folder, folder.parent))
+        return virtual or self._root.identity(base) != self._root.identity(self._program)
 
     def search_path(self, env: Mapping[str, str]) -> SearchPath:
         """Where it looks for modules when it is started with the image's environment.

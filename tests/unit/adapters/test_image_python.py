@@ -71,6 +71,10 @@ def python(root: ImageRoot, *answers: Any) -> tuple[ImagePython, Answers]:
 
 
 def test_an_interpreter_is_asked_twice_when_it_is_a_virtual_environments(root: ImageRoot) -> None:
+    once, asked = python(root, FACTS)
+    once.describe()
+    assert len(asked.asked) == 1
+    (root.folder / "usr/pyvenv.cfg").write_text("home = /usr/bin\n")
     image, run = python(root, FACTS, FACTS)
     interpreter, glibc = image.describe()
     assert glibc == (2, 36)
