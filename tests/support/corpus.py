@@ -50,6 +50,8 @@ _PORT = re.compile(r"\b8443\b")
 #: Seconds: a start trains models, and two cores serve everybody.
 _START = 120.0
 _ANSWER = 60.0
+#: Seconds for an end: requests that are under way have ten, and reports are written afterwards.
+_STOP = 60.0
 _BUILD = 600
 
 
@@ -175,7 +177,7 @@ def native(folder: Path, python: Path, application: CorpusApplication) -> Iterat
         "key": str(tls / "key.pem"),
     }
     command = [str(python), "-P", "-s", str(_NATIVE), json.dumps(arguments)]
-    with _service(folder.parent / "native.log", command, env=environment, cwd=folder) as service:
+    with _service(folder.parent / "native.log", command, env=environment, cwd=folder) as (service, _):
         service.wait_for_port(app["port"], _START)
         yield
 
@@ -193,22 +195,26 @@ def rehearsed(bundle: Path, port: int, *options: str) -> Iterator[Rehearsed]:
     """The bundle runs as Gramine would run it."""
     command = [sys.executable, "-m", "casemate", "rehearse", str(bundle), "--json", *options]
     result = Rehearsed()
-    with _service(bundle.parent / "rehearsal.log", command) as service:
+    with _service(bundle.parent / "rehearsal.log", command) as (service, process):
         service.wait_for_port(port, _START)
         yield result
+        process.terminate()
+        process.wait(_STOP)
         result.report = service.stop()
         result.log = service.log_text()
 
 
 @contextmanager
-def _service(log: Path, command: Sequence[str], **options: Any) -> Iterator[Service]:
+def _service(
+    log: Path, command: Sequence[str], **options: Any
+) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
     with log.open("w") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True, **options
         )
     service = Service(process=process, log=log)
     try:
-        yield service
+        yield service, process
     finally:
         service.stop()
         assert process.stdout is not None
