@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from casemate.builder.foreign.application import ImageApplication
     from casemate.builder.foreign.running import ImagePrograms
     from casemate.builder.system_files import HostSystem
+    from casemate.cli.build_keeping import Keeping
     from casemate.cli.build_platform import Work
     from casemate.cli.image_source import RegistryOptions
     from casemate.formats.foreign_image import ForeignConfig
@@ -92,7 +93,7 @@ class OpenedImage:
 
 @contextmanager
 def opened_image(
-    request: ImageRequest, settings: Settings, progress: Callable[[str], None]
+    request: ImageRequest, settings: Settings, progress: Callable[[str], None], kept: Keeping
 ) -> Iterator[OpenedImage]:
     """Unpack an image and describe its interpreter; its files are there for the length of the context.
 
@@ -100,17 +101,18 @@ def opened_image(
         request: Which image.
         settings: Where fetched layers are kept.
         progress: Is told what happens next.
+        kept: What former builds have kept.
     """
     from casemate.adapters.confined_programs import ConfinedPrograms
-    from casemate.builder.foreign import ImageRoot, seal
+    from casemate.builder.foreign import ImageRoot
     from casemate.builder.foreign.interpreter import find_interpreter
-    from casemate.cli.image_source import fetching, open_image, tell_left_out
-    from casemate.sources import unpack
+    from casemate.cli.image_root import unpacked_root
+    from casemate.cli.image_source import fetching, open_image
 
     if not request.source.isprintable():
         raise UsageError("source", expected="printable characters", got=ascii(request.source), where="--from")
     with TemporaryDirectory(prefix="casemate-") as scratch:
-        work, folder, empty = (Path(scratch).resolve() / name for name in ("work", "root", "empty"))
+        work, empty = (Path(scratch).resolve() / name for name in ("work", "empty"))
         for place in (work, empty):
             place.mkdir()
         progress("Opening the image")
@@ -121,10 +123,7 @@ def opened_image(
             options=request.registry,
             progress=fetching(progress),
         )
-        progress("Unpacking the image")
-        tell_left_out(unpack(image, folder))
-        seal(folder)
-        root, config = ImageRoot(folder=folder), image.config
+        root, config = ImageRoot(folder=unpacked_root(image, kept, progress)), image.config
         _require_printable(config)
         progress("Asking the image's interpreter")
         program = find_interpreter(
@@ -214,7 +213,7 @@ def image_parts(request: ImageRequest, directory: Path, work: Work) -> Iterator[
 
     if (directory / PROJECT_FILE).is_file():
         read_project(directory)  # a mistake in it is told before an image is fetched and unpacked
-    with opened_image(request, work.settings, work.progress) as opened:
+    with opened_image(request, work.settings, work.progress, work.kept) as opened:
         project, sources = _project(opened, directory, request)
         source = _source(opened, project, directory, is_told=PROJECT_FILE in sources)
         runtime = _runtime(opened, project, source, work)

@@ -9,31 +9,37 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
-    from casemate.adapters.kept_environments import KeptEnvironments
+    from casemate.adapters.kept_folders import KeptFolders
     from casemate.builder.cache import Cache
     from casemate.builder.closure import Compiler, Interpreter, ModuleSource
     from casemate.builder.closure.reader import ModuleReader
     from casemate.settings import Settings
 
+_ENVIRONMENTS: Final = "environments-1"
+_IMAGES: Final = "images-1"
+_MOST_IMAGES: Final = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """Installs, reads and compiles with what former builds have kept.
+    """Installs, unpacks, reads and compiles with what former builds have kept.
 
     Attributes:
         held: What is let go of when the build ends.
         cache: Where results are kept; ``None`` keeps nothing.
         environments: Installed environments; ``None`` keeps none.
+        images: Unpacked images; ``None`` keeps none.
     """
 
     held: ExitStack
     cache: Cache | None
-    environments: KeptEnvironments | None
+    environments: KeptFolders | None
+    images: KeptFolders | None
 
     def environment(self, key: str | None, make: Callable[[Path], None]) -> Path:
         """An installed environment, for the length of the build.
@@ -42,11 +48,23 @@ class Keeping:
             key: A digest of everything that decides what is installed; ``None``: it is not known.
             make: Installs into a folder that it makes.
         """
-        if self.environments is not None and key is not None:
-            return self.held.enter_context(self.environments.environment(key, make))
-        environment = Path(self.held.enter_context(TemporaryDirectory(prefix="casemate-"))) / "environment"
-        make(environment)
-        return environment
+        return self._folder(self.environments, key, make)
+
+    def image_root(self, key: str, make: Callable[[Path], None]) -> Path:
+        """An unpacked image, for the length of the build.
+
+        Args:
+            key: A digest of everything that decides what is unpacked.
+            make: Unpacks into a folder that it makes.
+        """
+        return self._folder(self.images, key, make)
+
+    def _folder(self, kept: KeptFolders | None, key: str | None, make: Callable[[Path], None]) -> Path:
+        if kept is not None and key is not None:
+            return self.held.enter_context(kept.folder(key, make))
+        folder = Path(self.held.enter_context(TemporaryDirectory(prefix="casemate-"))) / "tree"
+        make(folder)
+        return folder
 
     def reader(self) -> ModuleReader | None:
         """Reads modules for the import graph; ``None`` for one that remembers nothing."""
@@ -81,18 +99,19 @@ def keeping(settings: Settings, *, use: bool) -> Iterator[Keeping]:
         settings: Say where it is.
         use: Whether it is used.
     """
-    from casemate.adapters.kept_environments import KeptEnvironments
+    from casemate.adapters.kept_folders import KeptFolders
     from casemate.adapters.kept_results import KeptResults
 
     with ExitStack() as held:
         held.enter_context(_without_collector())
         if not use:
-            yield Keeping(held=held, cache=None, environments=None)
+            yield Keeping(held=held, cache=None, environments=None, images=None)
             return
-        environments = KeptEnvironments(settings.cache)
+        environments = KeptFolders(settings.cache, _ENVIRONMENTS)
+        images = KeptFolders(settings.cache, _IMAGES, limit=_MOST_IMAGES)
         results = held.enter_context(KeptResults(settings.cache))
-        yield Keeping(held=held, cache=results, environments=environments)
-        for kept in (results, environments):
+        yield Keeping(held=held, cache=results, environments=environments, images=images)
+        for kept in (results, environments, images):
             if kept.warning is not None:
                 click.echo(f"warning: {kept.warning}", err=True)
 

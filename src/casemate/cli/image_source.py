@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from casemate.adapters.registry import Registry
     from casemate.formats.image_reference import ImageReference
     from casemate.settings import Settings
-    from casemate.sources import Progress, SourceImage, UnpackedImage
+    from casemate.sources import LeftOut, Progress, SourceImage
 
 FORMS: Final = "oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://REF@sha256:DIGEST"
 _DOCKER: Final = "docker://"
@@ -132,11 +132,16 @@ def fetching(tell: Callable[[str], None]) -> Progress:
     return lambda done, total: tell(f"Fetching the image: {done >> 20} of {total >> 20} MiB")
 
 
-def tell_left_out(unpacked: UnpackedImage) -> None:
-    """Say on standard error what of an image is not there: devices, names that no manifest can have."""
-    for entry in unpacked.left_out[:_MOST_TOLD]:
+def tell_left_out(left_out: tuple[LeftOut, ...], count: int) -> None:
+    """Say on standard error what of an image is not there: devices, names that no manifest can have.
+
+    Args:
+        left_out: Those of them that are listed.
+        count: How many there are.
+    """
+    for entry in left_out[:_MOST_TOLD]:
         click.echo(f"note: {entry.path} of the image is left out: {entry.reason.value}.", err=True)
-    more = unpacked.left_out_count - _MOST_TOLD
+    more = count - _MOST_TOLD
     if more > 0:
         click.echo(f"note: {more:,} more are left out.", err=True)
 

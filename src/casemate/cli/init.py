@@ -141,10 +141,15 @@ def _of_folder(survey: Survey, told: _Told) -> Draft:
 def _of_image(source: str, registry: RegistryOptions, told: _Told) -> Draft:
     """What the configuration of an image says, and the options above it."""
     from casemate.cli.build_image import ImageRequest, derived, opened_image, tell
+    from casemate.cli.build_keeping import keeping
     from casemate.settings import Settings
 
     request = ImageRequest(source=source, registry=registry)
-    with opened_image(request, Settings.from_environment(), lambda _: None) as opened:
+    settings = Settings.from_environment()
+    with (
+        keeping(settings, use=True) as kept,
+        opened_image(request, settings, lambda _: None, kept) as opened,
+    ):
         application = derived(opened, request)
     tell(application)
     draft = application.draft

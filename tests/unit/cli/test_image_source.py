@@ -11,7 +11,7 @@ from tests.support.foreign_images import Blobs, file, layer, write_layout
 from casemate.cli.image_source import fetching, open_image, tell_left_out
 from casemate.errors import UsageError
 from casemate.settings import Settings
-from casemate.sources import LeftOut, LeftOutReason, UnpackedImage
+from casemate.sources import LeftOut, LeftOutReason
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_an_image_that_was_fetched_needs_no_registry(tmp_path: Path, settings: S
 def test_what_is_left_out_is_told_a_few_times(capsys: pytest.CaptureFixture[str]) -> None:
     left_out = tuple(LeftOut(path=f"/dev/{number}", reason=LeftOutReason.DEVICE) for number in range(12))
 
-    tell_left_out(UnpackedImage(root=Path(), entries=12, content=0, left_out=left_out, left_out_count=1012))
+    tell_left_out(left_out, 1012)
 
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "note: /dev/0 of the image is left out: a device."

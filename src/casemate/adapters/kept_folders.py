@@ -1,11 +1,11 @@
-"""Installed environments that builds keep for each other, in the user's cache folder.
+"""Folders that builds keep for each other in the user's cache: installed environments, unpacked images.
 
-An environment is used where it lies, read only. Beside it is a digest of the name, size, time of modification
-and inode of every file in it; one that is not what it was when it was installed is installed again. Time and
-inode are not those of the last change of any kind: uv links files into many environments, which changes that.
-So what a program changes while it keeps all four goes unseen, as it does in uv's own cache.
+A folder is used where it lies, read only. Beside it is a digest of the name, size, time of modification and
+inode of every file in it; one that is not what it was when it was made is made again. Time and inode are not
+those of the last change of any kind: uv links files into many environments, which changes that. So what a
+program changes while it keeps all four goes unseen, as it does in uv's own cache.
 
-Builds that run at the same time share a lock; who replaces or removes an environment must have it alone, and
+Builds that run at the same time share a lock; who replaces or removes a folder must have it alone, and
 otherwise leaves it.
 """
 
@@ -19,45 +19,52 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 from casemate.builder.own_folder import open_own_folder
 
-#: Environments that are kept: those that were used last.
+#: Folders of one kind that are kept: those that were used last.
 DEFAULT_LIMIT: Final = 8
-_NAME: Final = "environments-1"
+#: Bytes that they may hold together. What was used last of all is kept however large it is.
+DEFAULT_ROOM: Final = 8 << 30
 _LOCK: Final = "lock"
 _TREE: Final = "tree"
 _CONTENTS: Final = "contents"
 _DRAFT: Final = ".draft-"
 
 
-class KeptEnvironments:
-    """Environments in a folder; without one that can be used, each is made for one use.
+class KeptFolders:
+    """Folders of one kind; where they cannot be kept, each is made for one use.
 
     Attributes:
         warning: Why the folder is not used; ``None`` when it is.
     """
 
-    def __init__(self, folder: Path, *, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(
+        self, folder: Path, kind: str, *, limit: int = DEFAULT_LIMIT, room: int = DEFAULT_ROOM
+    ) -> None:
         """Open those below ``folder``.
 
         Args:
             folder: The cache folder of Casemate.
+            kind: Name of the folder there in which they lie.
             limit: How many are kept.
+            room: Bytes that they may hold together.
         """
         self.warning: str | None = None
-        self._path = folder / _NAME
+        self._path = folder / kind
         self._limit = limit
+        self._room = room
 
     @contextlib.contextmanager
-    def environment(self, key: str, make: Callable[[Path], None]) -> Iterator[Path]:
-        """The environment of ``key``, for the length of a build.
+    def folder(self, key: str, make: Callable[[Path], None]) -> Iterator[Path]:
+        """The folder of ``key``, for the length of a build.
 
         Args:
-            key: A digest of everything that decides what is installed.
-            make: Installs into a folder that it makes.
+            key: A digest of everything that decides what is in it.
+            make: Makes it where it is told.
         """
         with contextlib.ExitStack() as held:
             try:
@@ -86,7 +93,7 @@ class KeptEnvironments:
         return lock
 
     def _made(self, kept: Path, make: Callable[[Path], None], lock: int, held: contextlib.ExitStack) -> Path:
-        """Install, and put it at ``kept`` unless somebody uses what is there."""
+        """Make it, and put it at ``kept`` unless somebody uses what is there."""
         draft = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=_DRAFT, dir=self._path)))
         new = draft / "new"
         new.mkdir(mode=0o700)
@@ -109,10 +116,15 @@ class KeptEnvironments:
         entries = [path for path in self._path.iterdir() if path.name != _LOCK]
         drafts = [path for path in entries if path.name.startswith(_DRAFT)]
         kept = sorted(set(entries) - set(drafts), key=lambda path: path.stat().st_mtime, reverse=True)
-        surplus = kept[self._limit :]
+        surplus = kept[self._within_limits(kept) :]
         if (surplus or drafts) and _alone(lock):
             for path in [*surplus, *drafts]:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _within_limits(self, kept: list[Path]) -> int:
+        """How many may stay, of folders in the order of their last use."""
+        sizes = accumulate(_size(path) for path in kept[: self._limit])
+        return max(1, sum(size <= self._room for size in sizes))
 
 
 def _alone(lock: int) -> bool:
@@ -126,29 +138,41 @@ def _alone(lock: int) -> bool:
 
 
 def _is_sound(kept: Path) -> bool:
-    """Whether an environment is there, and what it was when it was installed."""
+    """Whether a folder is there, and what it was when it was made."""
     try:
         return (kept / _CONTENTS).read_text("ascii") == _contents(kept / _TREE)
     except (OSError, UnicodeDecodeError):
         return False
 
 
+def _size(kept: Path) -> int:
+    """Bytes of the files of a folder; none when that is not known, so that it is removed by its age alone."""
+    try:
+        return int((kept / _CONTENTS).read_text("ascii").partition(" ")[0])
+    except (OSError, ValueError):
+        return 0
+
+
 def _contents(tree: Path) -> str:
+    """Bytes of all files, and a digest by which a change of one is noticed."""
     digest = hashlib.sha256()
-    for line in _lines(str(tree), ""):
+    total = 0
+    for line, size in _lines(str(tree), ""):
         digest.update(os.fsencode(line))
-    return digest.hexdigest()
+        total += size
+    return f"{total} {digest.hexdigest()}"
 
 
-def _lines(folder: str, name: str) -> Iterator[str]:
-    """Everything below ``folder``, in an order of its own."""
+def _lines(folder: str, name: str) -> Iterator[tuple[str, int]]:
+    """Everything below ``folder`` with its bytes, in an order of its own."""
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = f"{name}/{entry.name}"
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            yield f"{path}/\0"
+            yield f"{path}/\0", 0
             yield from _lines(entry.path, path)
         else:
-            yield f"{path}\0{status.st_mode} {status.st_size} {status.st_mtime_ns} {status.st_ino}\0"
+            line = f"{path}\0{status.st_mode} {status.st_size} {status.st_mtime_ns} {status.st_ino}\0"
+            yield line, status.st_size

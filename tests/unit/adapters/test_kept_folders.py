@@ -1,4 +1,4 @@
-"""Installed environments that builds keep for each other."""
+"""Folders that builds keep for each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from casemate.adapters.kept_environments import KeptEnvironments
+from casemate.adapters.kept_folders import KeptFolders
 
 
 class Installer:
@@ -26,21 +26,21 @@ class Installer:
         (into / "package/data.txt").write_text("data\n")
 
 
-def texts(kept: KeptEnvironments, key: str, install: Installer) -> list[str]:
-    with kept.environment(key, install) as environment:
+def texts(kept: KeptFolders, key: str, install: Installer) -> list[str]:
+    with kept.folder(key, install) as environment:
         return [path.read_text() for path in sorted((environment / "package").iterdir())]
 
 
 def test_an_environment_is_installed_once(tmp_path: Path) -> None:
     install = Installer()
     for _ in range(3):
-        assert texts(KeptEnvironments(tmp_path), "key", install) == ["first = 1\n", "data\n"]
+        assert texts(KeptFolders(tmp_path, "environments-1"), "key", install) == ["first = 1\n", "data\n"]
     assert install.runs == 1
 
 
 def test_another_key_is_another_environment(tmp_path: Path) -> None:
     install = Installer()
-    kept = KeptEnvironments(tmp_path)
+    kept = KeptFolders(tmp_path, "environments-1")
     texts(kept, "one", install)
     texts(kept, "two", install)
     assert install.runs == 2
@@ -73,7 +73,7 @@ def linked(file: Path) -> None:
 @pytest.mark.parametrize("change", [changed, replaced, removed, joined, linked])
 def test_what_was_changed_is_installed_anew(tmp_path: Path, change: Callable[[Path], None]) -> None:
     install = Installer()
-    kept = KeptEnvironments(tmp_path)
+    kept = KeptFolders(tmp_path, "environments-1")
     texts(kept, "key", install)
     change(tmp_path / "environments-1/key/tree/package/__init__.py")
     assert texts(kept, "key", install) == ["first = 1\n", "data\n"]
@@ -84,9 +84,9 @@ def test_what_was_changed_is_installed_anew(tmp_path: Path, change: Callable[[Pa
 
 def test_what_was_changed_while_another_build_uses_it_is_installed_for_one_use(tmp_path: Path) -> None:
     install = Installer()
-    with KeptEnvironments(tmp_path).environment("key", install) as environment:
+    with KeptFolders(tmp_path, "environments-1").folder("key", install) as environment:
         changed(environment / "package/__init__.py")
-        assert texts(KeptEnvironments(tmp_path), "key", install) == ["first = 1\n", "data\n"]
+        assert texts(KeptFolders(tmp_path, "environments-1"), "key", install) == ["first = 1\n", "data\n"]
         assert (environment / "package/__init__.py").read_text() == "other = 1\n"
     assert install.runs == 2
 
@@ -97,16 +97,16 @@ def test_what_could_not_be_installed_is_not_kept(tmp_path: Path) -> None:
         raise ValueError
 
     install = Installer()
-    with pytest.raises(ValueError), KeptEnvironments(tmp_path).environment("key", fail):  # noqa: PT011
+    with pytest.raises(ValueError), KeptFolders(tmp_path, "environments-1").folder("key", fail):  # noqa: PT011
         pass
     assert sorted(path.name for path in (tmp_path / "environments-1").iterdir()) == ["lock"]
-    texts(KeptEnvironments(tmp_path), "key", install)
+    texts(KeptFolders(tmp_path, "environments-1"), "key", install)
     assert install.runs == 1
 
 
 def test_those_that_were_used_last_are_kept(tmp_path: Path) -> None:
     install = Installer()
-    kept = KeptEnvironments(tmp_path, limit=2)
+    kept = KeptFolders(tmp_path, "environments-1", limit=2)
     for time, key in enumerate(("one", "two", "one", "three")):
         texts(kept, key, install)
         os.utime(tmp_path / "environments-1" / key, (time, time))
@@ -115,11 +115,23 @@ def test_those_that_were_used_last_are_kept(tmp_path: Path) -> None:
     assert found == ["four", "lock", "three"]
 
 
+def test_only_so_many_bytes_are_kept_and_the_last_folder_always(tmp_path: Path) -> None:
+    install = Installer()
+    for time, key in enumerate(("one", "two")):
+        texts(KeptFolders(tmp_path, "environments-1"), key, install)
+        os.utime(tmp_path / "environments-1" / key, (time, time))
+    size = len("first = 1\ndata\n")
+    texts(KeptFolders(tmp_path, "environments-1", room=2 * size), "three", install)
+    assert sorted(path.name for path in (tmp_path / "environments-1").iterdir()) == ["lock", "three", "two"]
+    texts(KeptFolders(tmp_path, "environments-1", room=size - 1), "four", install)
+    assert sorted(path.name for path in (tmp_path / "environments-1").iterdir()) == ["four", "lock"]
+
+
 def test_builds_at_the_same_time_get_the_same(tmp_path: Path) -> None:
     found: list[list[str]] = []
 
     def build() -> None:
-        found.append(texts(KeptEnvironments(tmp_path), "key", Installer()))
+        found.append(texts(KeptFolders(tmp_path, "environments-1"), "key", Installer()))
 
     threads = [threading.Thread(target=build) for _ in range(8)]
     for thread in threads:
@@ -132,7 +144,7 @@ def test_builds_at_the_same_time_get_the_same(tmp_path: Path) -> None:
 def test_a_folder_that_others_can_look_into_is_not_used(tmp_path: Path) -> None:
     folder = tmp_path / "environments-1"
     folder.mkdir(mode=0o755)
-    kept, install = KeptEnvironments(tmp_path), Installer()
+    kept, install = KeptFolders(tmp_path, "environments-1"), Installer()
     assert texts(kept, "key", install) == ["first = 1\n", "data\n"]
     assert kept.warning == f"{folder} is not used: others can look into it, or change it"
     assert list(folder.iterdir()) == []
