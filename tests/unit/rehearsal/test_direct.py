@@ -17,6 +17,7 @@ from tests.support.small_bundle import Small, small_bundle
 
 from casemate.adapters.gramine_installation import GramineInstallation, find_gramine
 from casemate.builder.bundle import Bundle
+from casemate.demonstration.stage import free_port
 from casemate.errors import RehearsalError, ToolchainError
 from casemate.rehearsal.direct import DirectGramine, DirectRehearsal
 from casemate.rehearsal.findings import Kind
@@ -125,6 +126,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     (folder / "hello.py").write_text(_APPLICATION)
     (folder / "casemate.toml").write_text(
         '[app]\nname = "hello"\nserve = "hello:app"\ninterface = "wsgi"\nrequirements = ""\n'
+        f"port = {free_port()}\n"
         '[mounts]\n"/var/lib/hello" = { encrypted = "store", host = "/var/lib/hello" }\n'
         '"/var/lib/sealed" = { encrypted = "_sgx_mrenclave", host = "/var/lib/sealed" }\n'
         '[secrets]\n"/dev/attestation/keys/store" = "kbs:///default/hello/store-key"\n'
@@ -166,7 +168,10 @@ class TestRealRuns:
         assert [(finding.path, finding.kind) for finding in report.findings] == [
             ("utimensat", Kind.SYSTEM_CALL)
         ]
-        assert report.notes[0] == ("the manifest was changed: loader.argv, loader.log_level, loader.log_file")
+        assert report.notes[0] == (
+            "the manifest was changed: loader.argv, loader.log_level, loader.log_file, "
+            "the key of /var/lib/sealed"
+        )
 
     def test_the_application_is_served_and_ends_at_sigterm(self, built: Bundle, tmp_path: Path) -> None:
         with self.session(built, tmp_path, None) as session:
