@@ -148,7 +148,7 @@ class ForeignConfig:
         entrypoint: The program and its first arguments.
         cmd: The arguments that a user may replace, or the program where there is no entrypoint.
         env: Variables with their values, in order; of a name that occurs twice the last.
-        working_dir: Where the program starts; ``"/"`` where nothing is said.
+        working_dir: Where the program starts, from the root on; ``"/"`` where nothing is said.
         user: ``USER``, ``USER:GROUP`` or empty, by name or number.
         ports: That are exposed, as ``"8080/tcp"``, sorted.
         labels: Pairs, sorted by name.
@@ -184,7 +184,7 @@ class ForeignConfig:
             entrypoint=run.entrypoint or (),
             cmd=run.cmd or (),
             env=_environment(run.env or (), where),
-            working_dir=run.working_dir or "/",
+            working_dir="/" + (run.working_dir or "").lstrip("/"),
             user=run.user or "",
             ports=tuple(sorted(run.exposed_ports or {})),
             labels=tuple(sorted((run.labels or {}).items())),

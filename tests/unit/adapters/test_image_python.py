@@ -129,6 +129,11 @@ STRANGE = "Python interpreter: expected a program that starts and describes itse
             FACTS | {"suffixes": 3},
             f"{STRANGE}answer",
         ),
+        (FACTS | {"stdlib": "../none/../../../../../../usr/lib"}, f"{STRANGE}answer"),
+        (FACTS | {"suffixes": ["/../../../etc/shadow"]}, f"{STRANGE}answer"),
+        (FACTS | {"frozen": ["/home/user/keys"]}, f"{STRANGE}answer"),
+        (FACTS | {"loaded": {"/home/user/keys": None}}, f"{STRANGE}answer"),
+        (FACTS | {"build_time_module": "a/../../b"}, f"{STRANGE}answer"),
     ],
 )
 def test_an_interpreter_that_answers_otherwise_is_refused(root: ImageRoot, answer: Any, message: str) -> None:

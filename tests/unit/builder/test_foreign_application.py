@@ -124,8 +124,15 @@ def test_the_folder_is_where_python_finds_the_module(
             config("flask", "run", working_dir="/srv/data"),
             "application for flask: expected wsgi.py or app.py, got none (/srv/data in the image)",
         ),
+        (
+            config("python", "-m", "/etc"),
+            (
+                "module /etc of the application: expected a file or a folder of that name, got none "
+                "(/srv/app in the image; the image starts: python -m /etc)"
+            ),
+        ),
     ],
-    ids=["nowhere", "root", "nothing for flask"],
+    ids=["nowhere", "root", "nothing for flask", "a path of this machine"],
 )
 def test_an_application_that_is_not_found_is_refused(
     root: ImageRoot, image: ForeignConfig, message: str

@@ -109,3 +109,18 @@ def test_paths_go_both_ways(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError) as caught:
         image.path(Path("/etc/shadow"))
     assert str(caught.value) == "file of the image: expected one in it, got /etc/shadow"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../../../../../../../etc/shadow",
+        "none/../../../../../../../../etc/shadow",
+        "../none/../../../../../../../../etc/shadow",
+        "/none/../../../../../../../../etc/shadow",
+        "//../etc/shadow",
+        "etc/shadow",
+    ],
+)
+def test_no_text_that_a_stranger_calls_a_path_leads_out(root: Path, path: str) -> None:
+    assert ImageRoot(folder=root).file(path) == root / "etc/shadow"

@@ -144,6 +144,13 @@ def test_a_configuration_without_anything_to_run_is_one() -> None:
     assert (read.entrypoint, read.cmd, read.env, read.working_dir, read.user) == ((), (), (), "/", "")
 
 
+@pytest.mark.parametrize("said", ["srv", "/srv", "//srv"])
+def test_a_working_folder_begins_at_the_root(said: str) -> None:
+    document = image_config([]) | {"config": {"WorkingDir": said}}
+
+    assert ForeignConfig.parse(json.dumps(document).encode(), where="here").working_dir == "/srv"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

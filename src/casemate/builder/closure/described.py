@@ -15,6 +15,8 @@ from casemate.builder.closure.values import Interpreter
 from casemate.errors import ToolchainError
 
 _OLDEST: Final = (3, 11)
+_MODULE: Final = re.compile(r"[\w-]+(\.[\w-]+)*")
+_SUFFIX: Final = re.compile(r"(\.[\w-]+)+")
 _NOT_PYTHON: Final = (1 << 64) - 1
 _VERSION: Final = re.compile(r"[0-9]{1,2}\.[0-9]{1,3}")
 _RELEASE: Final = re.compile(r"[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}")
@@ -67,15 +69,16 @@ def interpreter_of(
 
 def _require_shapes(facts: Mapping[str, Any]) -> None:
     """See that everything that is made into paths and names has the form of one."""
-    texts = [facts["build_time_module"], *facts["suffixes"], *facts["builtin"], *facts["frozen"]]
+    names = [facts["build_time_module"], *facts["builtin"], *facts["frozen"], *facts["loaded"]]
     paths = [facts[name] for name in ("running", "prefix", "stdlib", "dynload")]
     paths += [path for path in (facts["libpython"], *facts["loaded"].values()) if path is not None]
     right = (
         _VERSION.fullmatch(facts["version"]) is not None,
         _RELEASE.fullmatch(facts["release"]) is not None,
         facts["release"].startswith(f"{facts['version']}."),
-        all(isinstance(text, str) and text.isprintable() for text in texts),
-        all(isinstance(path, str) and path.isprintable() for path in paths),
+        all(_MODULE.fullmatch(name) for name in names),
+        all(_SUFFIX.fullmatch(suffix) for suffix in facts["suffixes"]),
+        all(isinstance(path, str) and path.isprintable() and path.startswith("/") for path in paths),
     )
     if not all(right):
         raise ValueError("shape")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ _MAKERS: Final = {
 #: Methods that make one, whatever they belong to, and attributes that are one.
 _MAKING_METHODS: Final = {"make_wsgi_app": _WSGI, "wsgi_app": _WSGI}
 _DEPTH: Final = 8
+_NAME: Final = re.compile(r"[\w-]{1,200}(\.[\w-]{1,200})*")
 
 Scope = dict[str, ast.expr]
 
@@ -70,6 +72,8 @@ class ApplicationCode:
         return self._modules[name]
 
     def _read(self, name: str) -> _Module | None:
+        if _NAME.fullmatch(name) is None:
+            return None
         stem = self._source.joinpath(*name.split("."))
         for file, package in ((stem / "__init__.py", name), (stem.with_name(f"{stem.name}.py"), None)):
             if file.is_file():

@@ -19,6 +19,7 @@ from casemate.project import Interface
 from casemate.project.template import Draft
 
 _DEFAULT_PORT: Final = 8443
+_NAME: Final = re.compile(r"[\w-]{1,200}")
 #: What Flask and FastAPI look for when nobody says what is served, and the object that they take.
 _USUAL_MODULES: Final = {"flask": ("wsgi", "app"), "fastapi": ("main", "app", "api")}
 _USUAL_NAMES: Final = ("app", "application", "api")
@@ -173,7 +174,8 @@ def _folder(
 
 def _has_module(root: ImageRoot, folder: str, name: str) -> bool:
     place = root.file(folder)
-    return bool(name) and (
+    # A command line is a stranger's: what is no name could be a path of this machine, or a pattern.
+    return _NAME.fullmatch(name) is not None and (
         (place / name).is_dir() or (place / f"{name}.py").is_file() or any(place.glob(f"{name}.*.so"))
     )
 

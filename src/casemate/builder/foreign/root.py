@@ -72,7 +72,9 @@ class ImageRoot:
     beside: Mapping[str, Path] = field(default_factory=dict)
 
     def file(self, path: str) -> Path:
-        """The file of this machine for an absolute path of the image; it need not exist."""
+        """The file of this machine for a path of the image, from its root on; it need not exist."""
+        # What does not begin at the root could, put together, climb out of it.
+        path = "/" + path.lstrip("/")
         path = normpath(path) if ".." not in path else _resolved(path, self.folder)
         for place, folder in self.beside.items():
             if PurePosixPath(path).is_relative_to(place):
