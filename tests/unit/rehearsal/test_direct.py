@@ -126,7 +126,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     (folder / "hello.py").write_text(_APPLICATION)
     (folder / "casemate.toml").write_text(
         '[app]\nname = "hello"\nserve = "hello:app"\ninterface = "wsgi"\nrequirements = ""\n'
-        f"port = {free_port()}\n"
+        f"port = {free_port(18443)}\n"
         '[mounts]\n"/var/lib/hello" = { encrypted = "store", host = "/var/lib/hello" }\n'
         '"/var/lib/sealed" = { encrypted = "_sgx_mrenclave", host = "/var/lib/sealed" }\n'
         '[secrets]\n"/dev/attestation/keys/store" = "kbs:///default/hello/store-key"\n'
