@@ -195,6 +195,8 @@ class Recorder:
         """Whether this is the first time, and there is room; the caller then owes a :meth:`record`."""
         with self._lock:
             known = (path, kind) in self._findings or (path, kind) in self._meaningless
+            # What could not be made is not there: SQLite asks for it again, to read.
+            known = known or (kind is Kind.MISSING and (path, Kind.READ_ONLY) in self._findings)
             if known or len(self._findings) >= MAX_FINDINGS:
                 return False
             if kind is Kind.READ_ONLY:  # what is to be made is looked for first

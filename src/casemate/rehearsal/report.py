@@ -11,13 +11,13 @@ from casemate.builder.layout import APPLICATION_ROOT, PYTHON_HOME
 from casemate.errors import RehearsalError
 from casemate.rehearsal.advice import advice
 from casemate.rehearsal.findings import Finding, Kind
+from casemate.rehearsal.learning import writable_folder
 from casemate.rehearsal.printed import Said
 
 _INCLUDE: Final = "add it to [closure] include in casemate.toml and build again"
 _REMEDIES: Final = {
     Kind.UNTRUSTED: _INCLUDE,
     Kind.CHANGED: "it is not the file that was measured; restore it, or build again",
-    Kind.READ_ONLY: "let the application write below a path in [mounts] of casemate.toml",
 }
 #: Folder that programs look for secrets in, whether one has been placed there or not.
 _SECRETS: Final = "/run/secrets"
@@ -25,6 +25,17 @@ _SECRETS: Final = "/run/secrets"
 _BUILT_FROM: Final = (f"{APPLICATION_ROOT}/", f"{PYTHON_HOME}/")
 #: Exit codes with which an application that was told to stop may end: by itself, by SIGTERM, by SIGKILL.
 _STOPPED: Final = (0, 128 + 15, 128 + 9)
+
+
+def _elsewhere(path: str) -> str:
+    """What to do about a file of the image that the application wants to write."""
+    folder = writable_folder(path)
+    if folder is not None:
+        return f'add "{folder}" = "tmpfs" to [mounts] of casemate.toml, or an encrypted folder of that name'
+    return (
+        "the image is read-only, the application's own folder too; let it write below /tmp, or in another "
+        'folder that [mounts] of casemate.toml names: "/var/lib/NAME" = "tmpfs"'
+    )
 
 
 class Stop(Enum):
@@ -93,7 +104,7 @@ class Report:
         if finding.kind is Kind.SYSTEM_CALL:
             return advice(finding.path, finding.answer)
         if finding.kind is not Kind.MISSING:
-            return _REMEDIES[finding.kind]
+            return _REMEDIES.get(finding.kind) or _elsewhere(finding.path)
         if finding.reason is not None:
             return "it was measured and this image lacks it; use the image of the bundle"
         folder = posixpath.dirname(finding.path)

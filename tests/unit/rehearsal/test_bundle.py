@@ -302,8 +302,9 @@ class TestCommand:
             "refused: read-only /app/other, asked for by /app/main.py:4 <module>",
             f"what to do about {name}: add it to [closure] include in casemate.toml and build again",
             (
-                "what to do about /app/new and 1 more: "
-                "let the application write below a path in [mounts] of casemate.toml"
+                "what to do about /app/new and 1 more: the image is read-only, the application's own folder "
+                "too; let it write below /tmp, or in another folder that [mounts] of casemate.toml names: "
+                '"/var/lib/NAME" = "tmpfs"'
             ),
         ]
 

@@ -128,6 +128,13 @@ def test_findings_are_kept_once_and_so_many_and_no_more() -> None:
     assert len(kept.findings) == MAX_FINDINGS
 
 
+def test_what_could_not_be_made_is_not_reported_as_missing_too() -> None:
+    kept = recorder(None)
+    for kind in (Kind.MISSING, Kind.READ_ONLY, Kind.MISSING):
+        kept.is_new("/app/shop.db", kind)
+    assert [(finding.path, finding.kind) for finding in kept.findings] == [("/app/shop.db", Kind.READ_ONLY)]
+
+
 def dump(*threads: int | None, frames: int = 1) -> bytes:
     stack = [{"filename": "/app/x.py", "line": number, "name": "f"} for number in range(frames)]
     return json.dumps(
@@ -157,6 +164,28 @@ def test_what_is_no_dump_gives_no_frames() -> None:
 def test_long_stacks_are_cut_at_the_outer_end() -> None:
     frames = parse_stack(dump(1, frames=MAX_FRAMES + 5), inner_thread=1, outer_thread=1)
     assert [frame.line for frame in frames] == list(range(MAX_FRAMES))
+
+
+def report_of(findings: tuple[Finding, ...], *, said: Said | None) -> Report:
+    return Report(
+        exit_code=1,
+        stop=None,
+        mrenclave="",
+        mrsigner="",
+        root_sha256="",
+        opened=0,
+        seconds=0,
+        findings=findings,
+        notes=(),
+        said=said,
+    )
+
+
+def test_a_folder_that_can_be_mounted_is_proposed_for_what_is_written_there() -> None:
+    finding = Finding(path="/srv/up/a", kind=Kind.READ_ONLY, pid=0, process="")
+    assert report_of((finding,), said=None).remedy(finding) == (
+        'add "/srv/up" = "tmpfs" to [mounts] of casemate.toml, or an encrypted folder of that name'
+    )
 
 
 _KNOWN = (
@@ -203,18 +232,7 @@ def failed(printed: str) -> RehearsalError:
     kept = recorder(None)
     for path, frame in missing_files(printed):
         kept.note(path, Kind.MISSING, frame)
-    report = Report(
-        exit_code=1,
-        stop=None,
-        mrenclave="",
-        mrsigner="",
-        root_sha256="",
-        opened=0,
-        seconds=0,
-        findings=kept.findings,
-        notes=(),
-        said=said_by_attester(printed),
-    )
+    report = report_of(kept.findings, said=said_by_attester(printed))
     with pytest.raises(RehearsalError) as caught:
         report.require_success()
     return caught.value
