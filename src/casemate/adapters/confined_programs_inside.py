@@ -1,9 +1,12 @@
 """Starts one program of a foreign root, confined; started on its own (``python -I -S``), never imported.
 
 The program's code is a stranger's. It gets namespaces of its own (user, mount, PID, network, IPC, UTS,
-control groups), the root read-only, an empty ``/tmp`` in memory, ``/proc`` read-only, no device, no
-capability and no way to get one back, limits of processor time, memory, processes and bytes written to a
-file, and the three descriptors that it was started with.
+control groups), a session and a keyring of its own, the root read-only, an empty ``/tmp`` in memory,
+``/proc`` read-only, no device, no capability and no way to get one back, limits of processor time, memory,
+processes and bytes written to a file, and the three descriptors that it was started with.
+
+It is not PID 1 of its namespace. A process may take back that it dies with its parent, so PID 1 is code of
+this file, which the program can neither end nor trace; with it everything ends that the program has started.
 
 ``confined_programs_inside.py DESCRIPTOR PLAN``: what the kernel refused goes to the descriptor, as JSON.
 """
@@ -38,12 +41,15 @@ MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 LAST_CAPABILITY = 63
 CAPABILITY_VERSION_3 = 0x20080522
-#: System call of x86-64; SGX exists nowhere else.
+#: System calls of x86-64; SGX exists nowhere else.
 SYS_PIVOT_ROOT = 155
+SYS_KEYCTL = 250
+KEYCTL_JOIN_SESSION_KEYRING = 1
 #: What a shell adds to the number of the signal that ended a program.
 BY_SIGNAL = 128
 FAILED = 127
@@ -69,7 +75,7 @@ def main(arguments: list[str]) -> int:
     """The exit status of the program, with 128 added to the number of a signal that ended it."""
     report, plan = int(arguments[0]), json.loads(arguments[1])
     os.set_inheritable(report, False)
-    do("die with the parent", _libc.prctl, PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    die_with_parent()
     try:
         enter_namespaces()
         child = os.fork()
@@ -77,10 +83,18 @@ def main(arguments: list[str]) -> int:
         tell(report, refusal)
         return FAILED
     if child == 0:
-        become_program(report, plan)
+        keep_program(report, plan)
     os.close(report)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code if code >= 0 else BY_SIGNAL - code
+    return status_of(child)
+
+
+def status_of(child: int) -> int:
+    """The exit status of a child, when it has ended; others that end meanwhile are buried."""
+    while True:
+        process, status = os.wait()
+        if process == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else BY_SIGNAL - code
 
 
 def tell(report: int, refusal: StepError) -> None:
@@ -102,10 +116,31 @@ def enter_namespaces() -> None:
     do("make a PID namespace", _libc.unshare, CLONE_NEWPID)
 
 
-def become_program(report: int, plan: dict[str, Any]) -> NoReturn:
-    """PID 1: mount, change the root, give up all power, execute."""
+def keep_program(report: int, plan: dict[str, Any]) -> NoReturn:
+    """PID 1: mount, change the root, start the program, and end with it."""
     try:
+        die_with_parent()
+        do("be out of reach", _libc.prctl, PR_SET_DUMPABLE, 0, 0, 0, 0)
         mount_root(plan)
+        child = os.fork()
+        if child == 0:
+            become_program(report, plan)
+        os.close(report)
+        os._exit(status_of(child))
+    except StepError as refusal:
+        tell(report, refusal)
+    except OSError as refusal:
+        tell(report, StepError("keep the program", refusal.errno or errno.EIO))
+    finally:
+        os._exit(FAILED)
+
+
+def become_program(report: int, plan: dict[str, Any]) -> NoReturn:
+    """Give up all power, execute."""
+    try:
+        # Signals and priorities can be for a whole process group, also for members in other namespaces.
+        os.setsid()
+        leave_keyring()
         limit(plan["limits"])
         os.closerange(3, report)
         os.closerange(report + 1, 65536)
@@ -116,7 +151,16 @@ def become_program(report: int, plan: dict[str, Any]) -> NoReturn:
         tell(report, refusal)
     except OSError as refusal:
         tell(report, StepError("start the program", refusal.errno or errno.EIO))
-    os._exit(FAILED)
+    finally:
+        os._exit(FAILED)
+
+
+def leave_keyring() -> None:
+    """An empty session keyring in the place of the user's, whose keys a program could read."""
+    joined = _libc.syscall(SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, None)
+    # Where the kernel or a container's filter has no keyrings, there is nothing to be read.
+    if joined < 0 and ctypes.get_errno() not in {errno.ENOSYS, errno.EPERM}:
+        raise StepError("leave the keyring", ctypes.get_errno())
 
 
 def mount_root(plan: dict[str, Any]) -> None:
@@ -152,6 +196,11 @@ def give_up_power() -> None:
     nothing = (ctypes.c_uint32 * 6)()
     do("drop capabilities", _libc.capset, ctypes.byref(header), ctypes.byref(nothing))
     do("forbid new privileges", _libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    die_with_parent()
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one ends that has started it."""
     do("die with the parent", _libc.prctl, PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,17 +29,35 @@ pytestmark = [
 PROGRAM = r"""
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 static void report(const char *what, int done) { printf("%s %s\n", what, done ? "done" : "refused"); }
 int main(int argc, char **argv) {
     const char *order = argc > 1 ? argv[1] : "look";
     if (!strcmp(order, "sleep")) sleep(60);
+    if (!strcmp(order, "stay")) { prctl(PR_SET_PDEATHSIG, 0); for (;;) sleep(60); }
+    if (!strcmp(order, "leave")) { if (fork()) return 0; prctl(PR_SET_PDEATHSIG, 0); for (;;) sleep(60); }
+    if (!strcmp(order, "signal")) {
+        kill(0, SIGCONT);
+        kill(1, SIGKILL);
+        printf("sent");
+        return 0;
+    }
+    if (!strcmp(order, "key")) {
+        char key[64] = "";
+        long number = syscall(SYS_keyctl, 10 /* search */, -3 /* the session's */, "user", argv[2], 0);
+        if (number > 0) syscall(SYS_keyctl, 11 /* read */, number, key, sizeof key);
+        printf("key: %s", number > 0 ? key : "none");
+        return 0;
+    }
     if (!strcmp(order, "fail")) { fprintf(stderr, "first\nno such \x1b thing\n"); return 3; }
     static char block[4096];
     if (!strcmp(order, "write")) { while (write(1, block, sizeof block) > 0); return 9; }
@@ -88,10 +110,52 @@ def test_a_program_sees_its_image_and_nothing_else(root: ImageRoot) -> None:
         "mount refused",
         "become root refused",
         "have devices refused",
-        "pid 1, variables given",
+        "pid 2, variables given",
     ]
     assert not (root.folder / "made").exists()
     assert list((root.folder / "tmp").iterdir()) == []
+
+
+def test_a_program_signals_nobody_outside(root: ImageRoot) -> None:
+    caught: list[int] = []
+    former = signal.signal(signal.SIGCONT, lambda number, _: caught.append(number))
+    try:
+        assert ConfinedPrograms(root)(["/bin/look", "signal"], {}) == b"sent"
+    finally:
+        signal.signal(signal.SIGCONT, former)
+    assert caught == []
+
+
+@pytest.mark.parametrize("order", ["stay", "leave"])
+def test_nothing_of_a_program_outlives_it(root: ImageRoot, tmp_path: Path, order: str) -> None:
+    with suppress(ToolchainError):
+        ConfinedPrograms(root, Limits(seconds=1))(["/bin/look", order, str(tmp_path)], {})
+    deadline = time.monotonic() + 10
+    while (left := _processes(str(tmp_path))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert left == []
+
+
+def _processes(argument: str) -> list[Path]:
+    """Processes that were started by a confined program's name with ``argument``."""
+    wanted, found = f"\0{argument}\0".encode(), []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = file.read_bytes()
+            found += [file.parent] if line.startswith(b"/bin/look") and wanted in line else []
+    return found
+
+
+def test_a_program_reads_no_key_of_the_users_session(root: ImageRoot, tmp_path: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    name = str(tmp_path).encode()
+    key = libc.syscall(248, b"user", name, b"of the user", 11, -3)  # add_key, to the session's keyring
+    if key < 0:
+        pytest.skip(f"no keyring here: {os.strerror(ctypes.get_errno())}")
+    try:
+        assert ConfinedPrograms(root)(["/bin/look", "key", str(tmp_path)], {}) == b"key: none"
+    finally:
+        libc.syscall(250, 21, key)  # invalidate it
 
 
 def test_a_program_reads_what_it_is_given(root: ImageRoot) -> None:
