@@ -323,6 +323,16 @@ def test_a_registry_that_is_not_there_is_said(world: _World) -> None:
     assert "got Connection refused, 3 times" in str(world.refused())
 
 
+def test_layers_that_are_too_large_together_are_not_asked_for(world: _World) -> None:
+    world.limits = replace(LIMITS, image_size=1000)
+
+    assert str(world.refused()) == (
+        f"size of all layers: expected at most 1000 bytes, got {len(world.data)} "
+        f"(docker://{world.server.host}/app@{world.pointer['digest']})"
+    )
+    assert not [path for path in world.server.paths("GET") if world.layer in path]
+
+
 def test_a_layer_that_is_too_large_is_not_asked_for(world: _World) -> None:
     world.limits = replace(LIMITS, blob_size=1000)
 
@@ -516,6 +526,27 @@ class TestTls:
 
             (asked,) = other.asked
             assert "Authorization" not in asked.headers
+
+    def test_who_we_are_is_not_said_to_another_who_asks_after_a_redirect(
+        self, tmp_path: Path, authority: trustme.CA, secure: Callable[[], ssl.SSLContext]
+    ) -> None:
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        with FaultyRegistry.running(secure(), token="t") as other, FaultyRegistry.running(secure()) as server:
+            world = _World(server, tmp_path)
+            world.way = Way(ca=tmp_path / "ca.pem")
+            world.credentials = {server.host: Credentials(username="me", password="secret")}
+            target = {"Location": f"https://{other.host}/elsewhere"}
+            server.faults = [Fault("blobs/" + world.layer, status=307, headers=target)]
+
+            error = world.refused()
+
+            assert str(error) == (
+                f"layer {world.layer}: expected an answer, got status 401 (UNAUTHORIZED) "
+                f"({world.url('blobs/')}{world.layer})"
+            )
+            assert [(one.path, one.headers.get("Authorization")) for one in other.asked] == [
+                ("/elsewhere", None)
+            ]
 
     def test_tls_is_asked_of_everybody_who_is_not_here(self, tmp_path: Path) -> None:
         with FaultyRegistry.running() as server:

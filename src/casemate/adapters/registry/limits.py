@@ -25,6 +25,7 @@ class RegistryLimits:
         patience: The longest pause that a registry may ask for; where it asks for more, that is the answer.
         document: Bytes of a manifest, a configuration or a token; registries accept no larger manifest.
         blob_size: Bytes of a layer.
+        image_size: Bytes of all layers of an image.
         chunk: Bytes of a layer that are sent at once to a registry that takes no whole one.
         redirects: That are followed for one blob.
     """
@@ -38,6 +39,7 @@ class RegistryLimits:
     patience: float = 60.0
     document: int = 4 * 1024 * 1024
     blob_size: int = 8 << 30
+    image_size: int = 16 << 30
     chunk: int = 16 * 1024 * 1024
     redirects: int = 5
 

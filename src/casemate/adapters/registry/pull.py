@@ -127,6 +127,13 @@ def pull(registry: Registry, cache: BlobCache, *, progress: Progress | None = No
         pointer, lambda wanted: _cached_document(registry, cache, wanted), where=f"docker://{reference}"
     )
     total = sum(layer.size for layer in found.manifest.layers)
+    if total > registry.limits.image_size:
+        raise FormatError(
+            "size of all layers",
+            expected=f"at most {registry.limits.image_size} bytes",
+            got=str(total),
+            where=f"docker://{reference}",
+        )
     layers: list[SourceLayer] = []
     done = 0
     for descriptor, diff_id in zip(found.manifest.layers, found.config.diff_ids, strict=True):

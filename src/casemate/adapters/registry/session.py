@@ -183,20 +183,23 @@ class Registry:
     def open(self, request: Request, *, accept: frozenset[int]) -> Iterator[Reply]:
         """An answer whose body is still to be read.
 
-        Who we are is said when the registry asks for it, once; redirects are followed for what is only read.
+        Who we are is said when the registry itself asks for it, once; redirects are followed for what is only
+        read.
 
         Raises:
             Broken: There is none.
             Refusal: It has another status than ``accept`` has.
         """
         for last in (False, True):
-            with self._redirected(request) as reply:
+            with self._redirected(request) as (reply, place):
                 if reply.status in accept:
                     yield reply
                     return
                 if reply.status != HTTPStatus.UNAUTHORIZED or last:
                     raise self._refusal(reply)
-                challenge = read_challenges(reply.headers("WWW-Authenticate"))
+                # Another to whom the registry has sent us could name a place for our password.
+                asked = reply.headers("WWW-Authenticate") if self._is_ours(place) else []
+                challenge = read_challenges(asked)
                 refusal = self._refusal(reply)
             if not self._authorise(challenge):
                 raise refusal
@@ -258,13 +261,13 @@ class Registry:
                 return f"see that {host} is a registry, can be reached from here, and is well"
 
     @contextmanager
-    def _redirected(self, request: Request) -> Iterator[Reply]:
-        """An answer that is no redirect, if those that are may be followed."""
+    def _redirected(self, request: Request) -> Iterator[tuple[Reply, str]]:
+        """An answer that is no redirect, if those that are may be followed, and the URL that gave it."""
         url, count = request.url, 0
         while True:
             with self._connections.open(self._signed(request, url)) as reply:
                 if reply.status not in _REDIRECTS or request.method not in {"GET", "HEAD"}:
-                    yield reply
+                    yield reply, url
                     return
                 said = reply.header("Location") or ""
             count += 1
