@@ -152,7 +152,8 @@ def _app(table: Table) -> App:
             hint='serve = "module:callable" for WSGI and ASGI, else command = ["python", "-m", "module"]',
         )
     if serve is not None:
-        table.matching("serve", serve, _SERVE, subject="serve", expected='"module:callable"')
+        hint = '"wsgi:app" is the variable app of wsgi.py; what a function makes goes into a variable first'
+        table.matching("serve", serve, _SERVE, subject="serve", expected='"module:callable"', hint=hint)
     interface = table.choice("interface", {kind.value: kind for kind in Interface})
     if interface is not None and serve is None:
         raise table.error("interface", "interface", expected="only beside serve", got="a command")
@@ -186,7 +187,10 @@ def _command(table: Table, command: tuple[str, ...] | None) -> tuple[str, ...] |
             "command",
             expected='["python", "-m", "module", …] or ["python", "script.py", …]',
             got=quote(" ".join(command)),
-            hint="the application runs in the process that attested, and that is a Python interpreter",
+            hint=(
+                "the application runs in the process that attested, and that is a Python interpreter; for "
+                'WSGI and ASGI, Casemate is the server: serve = "module:callable" in the place of command'
+            ),
         )
     return command
 

@@ -165,10 +165,19 @@ class Table:
         value = self._typed(key, dict, {}, f"type of {key}")
         return Table(value, name=key, where=self.where)
 
-    def matching(self, key: str, value: str, pattern: re.Pattern[str], *, subject: str, expected: str) -> str:
+    def matching(
+        self,
+        key: str,
+        value: str,
+        pattern: re.Pattern[str],
+        *,
+        subject: str,
+        expected: str,
+        hint: str | None = None,
+    ) -> str:
         """``value``, refused unless ``pattern`` matches all of it."""
         if pattern.fullmatch(value) is None:
-            raise self.error(key, subject, expected=expected, got=quote(value))
+            raise self.error(key, subject, expected=expected, got=quote(value), hint=hint)
         return value
 
     def each(self, read: Callable[[str], _T]) -> tuple[_T, ...]:

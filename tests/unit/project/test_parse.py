@@ -190,19 +190,26 @@ def test_a_command_is_python(command: Any) -> None:
         ),
         (
             APP + '[closure]\ntrace = "runs.trace"',
-            'file with the record of runs: expected only beside mode = "trace", got mode = "module" '
-            "(casemate.toml: closure.trace)",
+            (
+                'file with the record of runs: expected only beside mode = "trace", got mode = "module" '
+                "(casemate.toml: closure.trace)"
+            ),
             None,
         ),
         (
             APP + '[closure]\nmode = "trace"\ntrace = "../runs.trace"',
-            'trace: expected a path inside the folder of casemate.toml, got "../runs.trace" '
-            "(casemate.toml: closure.trace)",
+            (
+                'trace: expected a path inside the folder of casemate.toml, got "../runs.trace" '
+                "(casemate.toml: closure.trace)"
+            ),
             None,
         ),
         (
             APP + '[closure]\nmode = "everything"',
-            'mode: expected "module", "distribution" or "trace", got "everything" (casemate.toml: closure.mode)',
+            (
+                'mode: expected "module", "distribution" or "trace", got "everything" '
+                "(casemate.toml: closure.mode)"
+            ),
             "the known names are distribution, module, trace",
         ),
         (
@@ -248,7 +255,7 @@ def test_a_command_is_python(command: Any) -> None:
         (
             "[app]\nname = 'n'\nserve = 'notes'",
             'serve: expected "module:callable", got "notes" (casemate.toml: app.serve)',
-            None,
+            '"wsgi:app" is the variable app of wsgi.py; what a function makes goes into a variable first',
         ),
         (
             "[app]\nname = 'n'\ncommand = ['gunicorn', 'x']",
@@ -257,7 +264,10 @@ def test_a_command_is_python(command: Any) -> None:
                 '"script.py", …], got "gunicorn x" '
                 "(casemate.toml: app.command)"
             ),
-            "the application runs in the process that attested, and that is a Python interpreter",
+            (
+                "the application runs in the process that attested, and that is a Python interpreter; for "
+                'WSGI and ASGI, Casemate is the server: serve = "module:callable" in the place of command'
+            ),
         ),
         (
             APP + 'source = "../other"',

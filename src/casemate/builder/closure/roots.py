@@ -65,13 +65,24 @@ def interface_of(project: Project, application: Path) -> Interface | None:
     """How the application is served; ``None`` for a command.
 
     Raises:
-        ProjectError: The callable does not show it, and ``[app] interface`` does not say it.
+        ProjectError: The callable does not show it, and ``[app] interface`` does not say it; or it only makes
+            the application.
     """
     serve = project.app.serve
     if serve is None:
         return None
     module, _, name = serve.partition(":")
-    found = project.app.interface or ApplicationCode(application).interface(module, name)
+    code = ApplicationCode(application)
+    read = code.interface(module, name)
+    if read is None and code.made_by(module, name) is not None:
+        raise ProjectError(
+            "serve",
+            expected="an application that a module has made when it is imported",
+            got=f"a factory, {module}.{name}",
+            where=f"{PROJECT_FILE}: app.serve",
+            hint=f'add wsgi.py with: from {module} import {name}; app = {name}(), and say serve = "wsgi:app"',
+        )
+    found = project.app.interface or read
     if found is None:
         raise ProjectError(
             f'interface of "{serve}"',

@@ -314,6 +314,16 @@ def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entrie
             ),
         ),
         (
+            {"web.py": "from flask import Flask\ndef create_app():\n    return Flask(__name__)\n"},
+            'serve = "web:create_app"\ninterface = "wsgi"',
+            (
+                "serve: expected an application that a module has made when it is imported, got a factory, "
+                "web.create_app (casemate.toml: app.serve)\n"
+                "hint: add wsgi.py with: from web import create_app; app = create_app(), and say "
+                'serve = "wsgi:app"'
+            ),
+        ),
+        (
             {"web.py": "app = make()"},
             'serve = "web:app"',
             (
@@ -332,7 +342,7 @@ def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entrie
             ),
         ),
     ],
-    ids=["module", "name", "import", "import of a submodule", "syntax", "interface", "script"],
+    ids=["module", "name", "import", "import of a submodule", "syntax", "factory", "interface", "script"],
 )
 def test_an_entry_point_that_does_not_import_is_refused(
     world: Any, files: Any, app: str, expected: str
