@@ -167,6 +167,8 @@ def build_bundle(
     ):
         application, machine, progress = parts
         built = build(application, machine, output, progress)
+    if built.record.simulated:
+        click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     for caution in cautions(application.project, built.record.gramine_version):
         click.echo(f"warning: {caution}", err=True)
     return built, application
@@ -191,8 +193,6 @@ def prepared(
 
     settings = Settings.from_environment()
     installed = find_gramine(gramine or settings.gramine)
-    if installed is None:
-        click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     with (
         _progress() as progress,
         keeping(settings, use=use_cache) as kept,
