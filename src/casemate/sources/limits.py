@@ -15,7 +15,7 @@ class UnpackLimits:
         total_bytes: Of the contents of all files, also of those that a later layer deletes.
         file_bytes: Of the content of one file.
         layer_bytes: Of a layer before and after decompression, with all that is no file's content.
-        entries: In the archives of all layers.
+        entries: In the archives of all layers; and folders, also those that no entry is for.
         ratio: How many times larger a layer may become by decompression.
         ratio_floor: Bytes after decompression from which on ``ratio`` counts: small layers may be empty.
         path_bytes: Of a path, and of what a symbolic link says.

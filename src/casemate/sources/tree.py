@@ -92,7 +92,8 @@ class Tree:
 
     Args:
         root: Descriptor of the folder, which is empty; it stays the caller's.
-        limits: How deep it may become and how long its paths: links in a layer lead further than its names.
+        limits: How deep it may become and how long its paths: links in a layer lead further than its names;
+            and how many folders it may have: one entry makes all those above it.
     """
 
     def __init__(self, root: int, limits: UnpackLimits) -> None:
@@ -100,6 +101,7 @@ class Tree:
         self._limits = limits
         self._top = _Node(_Kind.FOLDER, -1)
         self._layer = 0
+        self._folders = 0
         #: Names and descriptors of the folder that was used last and of those above it.
         self._open: list[tuple[bytes, int]] = []
 
@@ -290,6 +292,14 @@ class Tree:
 
     def _make_folder(self, spot: _Spot, where: str) -> _Node:
         self._require_bounds(spot, where)
+        self._folders += 1
+        if self._folders > self._limits.entries:
+            raise FormatError(
+                "folders of the image",
+                expected=f"at most {self._limits.entries}",
+                got=str(self._folders),
+                where=f"{where}, {_path(spot.path)[:_MOST_SHOWN]}",
+            )
         os.mkdir(spot.name, 0o700, dir_fd=self._descriptor(spot.folder))
         node = _Node(_Kind.FOLDER, self._layer)
         self._put(spot, node)

@@ -29,6 +29,7 @@ WAITS = (REGISTRY.connect, REGISTRY.read, REGISTRY.answer, REGISTRY.blob / 3600)
             f"{UNPACK.ratio} times the compressed size",
         ),
         ("entries in all layers", f"{UNPACK.entries:,}"),
+        ("folders, also those that no entry is for", f"{UNPACK.entries:,}"),
         (
             "a path, and the target of a link",
             f"{UNPACK.path_bytes:,} bytes, {UNPACK.depth} parts of 255 bytes",
@@ -36,6 +37,7 @@ WAITS = (REGISTRY.connect, REGISTRY.read, REGISTRY.answer, REGISTRY.blob / 3600)
         ("extended headers of one entry", f"{EXTENSION_LIMIT >> 20} MiB"),
         ("an index, manifest, configuration or token", f"{SIZE_LIMIT >> 20} MiB"),
         ("layers", f"{LAYER_LIMIT:,}"),
+        ("layers from a registry, together", f"{REGISTRY.image_size >> 30} GiB"),
         (
             "waiting for a connection, for bytes, for a document, for a layer",
             "{:.0f} s, {:.0f} s, {:.0f} s, {:.0f} h".format(*WAITS),

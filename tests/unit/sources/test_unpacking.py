@@ -417,6 +417,10 @@ SMALL = UnpackLimits(
         ),
         ([folder(str(n)) for n in range(4)], None),
         ([folder(str(n)) for n in range(5)], "entries of the image: expected at most 4, got 5"),
+        (
+            [folder(f"{n}/b/c") for n in range(2)],
+            "folders of the image: expected at most 4, got 5",
+        ),
         ([folder("a/b/c")], None),
         ([folder("a/b/c/d")], "path in a layer: expected at most 3 parts, got a/b/c/d/"),
         ([file("a" * 50, "")], None),
@@ -433,6 +437,7 @@ SMALL = UnpackLimits(
         "many bytes",
         "entries at the limit",
         "many entries",
+        "many folders",
         "depth at the limit",
         "deep",
         "name at the limit",
