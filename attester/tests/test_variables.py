@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 import time
 import warnings
 
@@ -84,6 +86,22 @@ def test_what_is_absent_gets_its_default_or_stays_absent() -> None:
     assert environment == {"A": "8"}
 
 
+def test_a_value_that_is_given_twice_is_the_one_that_was_judged_for_everybody() -> None:
+    program = (
+        "import os; from casemate_attester.variables import Variable, admit;"
+        "admit([Variable(name='LEVEL', one_of=('info',))], os.environ);"
+        "os.execv('/usr/bin/env', ['env'])"
+    )
+    # No shell and no call of Python's gives a name twice.
+    start = "import ctypes, sys; a = lambda *w: (ctypes.c_char_p * (len(w) + 1))(*map(str.encode, w), None);"
+    start += "ctypes.CDLL(None).execve(sys.executable.encode(), a(sys.executable, '-c', sys.argv[1]),"
+    start += "a('LEVEL=info', 'LEVEL=other', 'PATH=/usr/bin:/bin'))"
+
+    done = subprocess.run([sys.executable, "-c", start, program], capture_output=True, text=True, check=True)
+
+    assert [line for line in done.stdout.splitlines() if line.startswith("LEVEL")] == ["LEVEL=info"]
+
+
 def test_a_rule_says_in_words_what_it_wants() -> None:
     assert LEVEL.rule == 'one of "info", "debug"'
     assert REGION.rule == "text that matches [a-z]{2}-[a-z]+-[0-9], at most 20 characters"
@@ -95,6 +113,7 @@ def test_a_rule_says_in_words_what_it_wants() -> None:
         *("LD_PRELOAD", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("OPENSSL_CONF", "https_proxy", "HTTP_PROXY", "NO_PROXY", "ALL_PROXY", "RA_TLS_MRENCLAVE"),
+        *("PGSSLROOTCERT", "PGSSLMODE", "PGSERVICEFILE", "LDAPTLS_CACERT", "ODBCSYSINI"),
         *("SECRET_PROVISION_SERVERS", "PATH", "HOME", "SSLKEYLOGFILE", "GCONV_PATH", "TMPDIR", "TZ"),
     ],
 )

@@ -27,7 +27,8 @@ _DECISIVE = re.compile(
     r"LD_.*|PYTHON.*|GLIBC_TUNABLES|MALLOC_.*|GCONV_PATH|LOCPATH|NLSPATH|BASH_ENV|ENV|IFS|PATH|HOME|TMPDIR|TEMP|TMP"
     r"|XDG_.*|TZ|TZDIR|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES|RESOLV_.*|KRB5_.*|OMP_TOOL.*|CASEMATE_.*"
     r"|SSL_CERT_.*|SSLKEYLOGFILE|(?:.*_)?CA_BUNDLE|GRPC_DEFAULT_SSL_ROOTS_FILE_PATH|OPENSSL_.*|(?:.*_)?PROXY"
-    r"|RA_TLS_.*|SECRET_PROVISION_.*",
+    r"|PGSSL.*|PGSERVICE.*|PGREQUIRE.*|PGCHANNELBINDING|PGPASSFILE|PGSYSCONFDIR|LDAPTLS_.*|LDAPCONF|LDAPRC"
+    r"|ODBC.*INI|RA_TLS_.*|SECRET_PROVISION_.*",
     re.IGNORECASE,
 )
 #: One piece of a pattern: a character, escaped or not, or a set of them, and how often.
@@ -235,6 +236,9 @@ def _require(condition: object, subject: str, expected: str, got: object, where:
 def admit(variables: Iterable[Variable], environment: MutableMapping[str, str]) -> None:
     """Let through what the host has chosen, and set what it has not where there is a default.
 
+    What is let through is set anew: the host can give a name twice, of which Python shows the first value and
+    a shell takes the last.
+
     Args:
         variables: The rules.
         environment: The environment of this process; it is changed.
@@ -250,6 +254,9 @@ def admit(variables: Iterable[Variable], environment: MutableMapping[str, str]) 
             _refuse(variable, "nothing")
         elif value is not None and not variable.accepts(value):
             _refuse(variable, f"another text of length {len(value)}")
+        elif value is not None:
+            del environment[variable.name]  # unsetenv(3), which takes every one of the name
+            environment[variable.name] = value
 
 
 def _refuse(variable: Variable, got: str) -> None:
