@@ -75,6 +75,15 @@ def test_a_build_that_finds_everything_gives_the_same(
     assert (kept / "build-1/results.sqlite").stat().st_size > 100_000
 
 
+def test_one_processor_gives_the_same(world: Path, first: dict[str, bytes]) -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert build(world, "alone", "--no-cache") == first
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_what_lies_in_the_cache_and_is_not_what_was_kept_changes_nothing(
     world: Path, first: dict[str, bytes], kept: Path
 ) -> None:

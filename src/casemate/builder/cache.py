@@ -35,6 +35,16 @@ class Cache(Protocol):
         ...
 
 
+class NoCache:
+    """Knows nothing, and keeps nothing."""
+
+    def find(self, kind: Kind, key: str) -> bytes | None:
+        """Nothing is known."""
+
+    def keep(self, kind: Kind, key: str, value: bytes) -> None:
+        """It is forgotten at once."""
+
+
 def key_of(*parts: str | bytes) -> str:
     """The digest of ``parts``, hexadecimal; other parts give another one, wherever they are divided."""
     digest = hashlib.sha256()

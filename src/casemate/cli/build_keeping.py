@@ -66,11 +66,17 @@ class Keeping:
         make(folder)
         return folder
 
-    def reader(self) -> ModuleReader | None:
-        """Reads modules for the import graph; ``None`` for one that remembers nothing."""
+    def reader(self) -> ModuleReader:
+        """Reads modules for the import graph, on all processors."""
+        from casemate.adapters.reading_processes import ReadingProcesses
+        from casemate.builder.cache import NoCache
         from casemate.builder.closure.reader import KeepingReader
 
-        return KeepingReader(self.cache) if self.cache is not None else None
+        processors = len(os.sched_getaffinity(0))
+        together = ReadingProcesses(processors) if processors > 1 else None
+        if together is not None:
+            self.held.callback(together.end)
+        return KeepingReader(self.cache or NoCache(), together)
 
     def compiler(self, interpreter: Interpreter) -> Compiler:
         """Compiles with ``interpreter``."""

@@ -11,8 +11,9 @@ from typing import Final
 
 from casemate.builder.closure.families import expand
 from casemate.builder.closure.finder import Finder, Found, Kind, Owner
+from casemate.builder.closure.frontier import next_asked
 from casemate.builder.closure.lazy_names import names_in_stub
-from casemate.builder.closure.reader import ModuleReader
+from casemate.builder.closure.reader import ModuleFile, ModuleReader
 from casemate.builder.closure.rules import Companion, Rules, matches
 from casemate.builder.closure.scan import Import, Scan
 from casemate.builder.contents import Rule
@@ -101,7 +102,14 @@ class Graph:
         """Follow every import of every module until nothing new is reached."""
         while self._queue or self._wake():
             while self._queue:
-                self._follow(self._queue.popleft())
+                self._read_ahead()
+                for _ in range(len(self._queue)):
+                    self._follow(self._queue.popleft())
+
+    def _read_ahead(self) -> None:
+        """Have what the modules of the queue import read together; in which order changes nothing."""
+        asked = (self._module_file(found) for found in next_asked(self, self._queue))
+        self._reader.ahead([module for module in asked if module is not None])
 
     def text(self, name: str) -> bytes:
         """The source of a module that was read; empty for any other."""
@@ -113,13 +121,27 @@ class Graph:
             self._scans[found.name] = self._scan(found)
         return self._scans[found.name]
 
+    def _module_file(self, found: Found) -> ModuleFile | None:
+        """How ``found`` would be read; ``None`` where there is nothing to read, or it was read."""
+        if found.file is None or found.kind is Kind.BYTECODE or found.name in self._scans:
+            return None
+        return ModuleFile(
+            file=str(found.file),
+            name=found.name,
+            is_package=found.is_package,
+            version=self._version,
+            own=_is_applications(found) or found.name in self.rules.texts,
+            main=found.name in self._main,
+            tops=self._tops(found) if found.kind is Kind.EXTENSION else None,
+        )
+
     def _scan(self, found: Found) -> Scan | None:
         if found.file is None or found.kind is Kind.BYTECODE:
             return Scan(imports=())
         if found.kind is Kind.EXTENSION:
             return self._scan_extension(found)
         source = found.file.read_bytes()
-        own = found.root is not None and found.root.owner is Owner.APPLICATION
+        own = _is_applications(found)
         try:
             scan = self._reader.scan(
                 source,
@@ -145,14 +167,17 @@ class Graph:
     def _scan_extension(self, found: Found) -> Scan:
         assert found.file is not None  # noqa: S101 - an extension is a file
         imports = []
-        own = found.name.partition(".")[0]
-        tops = (own, *(top for top in self.finder.tops() if top != own))
-        for candidate in self._reader.names(found.file.read_bytes(), tops):
+        for candidate in self._reader.names(found.file.read_bytes(), self._tops(found)):
             name = self._longest_module(candidate)
             if name is not None and name != found.name:
                 detail = f"name in the data of {found.file.name}: {name}"
                 imports.append(Import(module=name, lazy=True, sure=False, hidden=True, detail=detail))
         return Scan(imports=tuple(imports))
+
+    def _tops(self, found: Found) -> tuple[str, ...]:
+        """The top-level package of ``found``, then all others that distributions have brought."""
+        own = found.name.partition(".")[0]
+        return (own, *(top for top in self.finder.tops() if top != own))
 
     def _longest_module(self, text: str) -> str | None:
         """The module that ``text`` names or, where texts have no end marks, begins with."""
@@ -234,7 +259,7 @@ class Graph:
     def _import(self, importer: str, wanted: Import) -> None:
         if wanted.unless and all(self._succeeds(other) for other in wanted.unless):
             return
-        if self._cut(importer, wanted, wanted.module):
+        if self.cuts(importer, wanted, wanted.module):
             return
         step = self.step(importer, wanted)
         module = _SECOND_NAMES.get(wanted.module, wanted.module)
@@ -245,19 +270,19 @@ class Graph:
         self.nodes[importer].needs.append((module, wanted))
         self._bind(importer, module)
         for name in self._submodules_among(module, wanted.names):
-            if not self._cut(importer, wanted, f"{module}.{name}"):
+            if not self.cuts(importer, wanted, f"{module}.{name}"):
                 self.add(f"{module}.{name}", step)
                 self.nodes[importer].needs.append((f"{module}.{name}", wanted))
                 self._bind(importer, f"{module}.{name}")
 
-    def _cut(self, importer: str, wanted: Import, module: str) -> bool:
+    def cuts(self, importer: str, wanted: Import, module: str) -> bool:
+        """Whether a rule says that ``importer`` can do without ``module``."""
         if not (wanted.lazy or wanted.guarded) or self._is_own(importer):
             return False
         return self.rules.cut(importer, module)
 
     def _is_own(self, name: str) -> bool:
-        root = self.nodes[name].found.root
-        return root is not None and root.owner is Owner.APPLICATION
+        return _is_applications(self.nodes[name].found)
 
     def _add_parents(self, module: str, step: Step) -> None:
         """``import six.moves.urllib``: the parent puts the rest into ``sys.modules``."""
@@ -371,6 +396,10 @@ class Graph:
         while module:
             self._binders.setdefault(module, set()).add(importer)
             module = module.rpartition(".")[0]
+
+
+def _is_applications(found: Found) -> bool:
+    return found.root is not None and found.root.owner is Owner.APPLICATION
 
 
 def codec_module(codec: str) -> str:
