@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,8 +107,18 @@ def open_image(
         return _pull(text, settings, options or RegistryOptions(), progress)
     source = local_source(text)
     if source is None:
-        raise UsageError("image", expected=FORMS, got=ascii(text)[1:-1])
+        raise UsageError("image", expected=FORMS, got=ascii(text)[1:-1], hint=_form_hint(text))
     return open_local(source, work=work)
+
+
+def _form_hint(text: str) -> str:
+    """How to name what ``text`` may mean: a file, a folder, or an image that a daemon keeps."""
+    with contextlib.suppress(OSError):  # a name that is too long
+        if text and Path(text).is_file():
+            return f"a file that docker save has written: docker-archive:{text}"
+        if text and Path(text).is_dir():
+            return f"a folder with an OCI layout: oci:{text}"
+    return "one that docker or podman keeps: docker save NAME -o FILE, then docker-archive:FILE"
 
 
 def _pull(text: str, settings: Settings, options: RegistryOptions, progress: Progress | None) -> SourceImage:

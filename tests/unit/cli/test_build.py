@@ -15,7 +15,8 @@ from casemate.cli.main import run
         pytest.param(
             ["build", "FOLDER", "-o", "FOLDER/b", "--from", "podman:x"],
             "error: image: expected oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://REF@sha256:DIGEST, "
-            "got podman:x\n",
+            "got podman:x\n"
+            "hint: one that docker or podman keeps: docker save NAME -o FILE, then docker-archive:FILE\n",
             2,
             id="another source",
         ),

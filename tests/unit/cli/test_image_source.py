@@ -34,6 +34,24 @@ def test_another_source_is_refused(tmp_path: Path, settings: Settings, text: str
     assert str(refused.value) == (
         f"image: expected oci:DIR[:TAG], docker-archive:FILE[:REF] or docker://REF@sha256:DIGEST, got {text}"
     )
+    assert refused.value.hint == (
+        "one that docker or podman keeps: docker save NAME -o FILE, then docker-archive:FILE"
+    )
+
+
+def test_a_file_or_a_folder_alone_is_refused_with_the_form_that_names_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    (tmp_path / "shop.tar").touch()
+
+    with pytest.raises(UsageError) as file_refused:
+        open_image(f"{tmp_path}/shop.tar", work=tmp_path, settings=settings)
+    with pytest.raises(UsageError) as folder_refused:
+        open_image(f"{tmp_path}", work=tmp_path, settings=settings)
+
+    hint = f"a file that docker save has written: docker-archive:{tmp_path}/shop.tar"
+    assert file_refused.value.hint == hint
+    assert folder_refused.value.hint == f"a folder with an OCI layout: oci:{tmp_path}"
 
 
 def test_a_tag_is_refused_with_the_digest_that_it_has(tmp_path: Path, settings: Settings) -> None:
