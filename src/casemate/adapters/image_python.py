@@ -31,6 +31,7 @@ _CLEAN: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED":
 #: Variables of the image that decide where modules are found.
 _PATH_VARIABLES: Final = ("PATH", "HOME", "PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE", "LD_LIBRARY_PATH")
 _MOST_PATHS: Final = 1000
+_LONGEST_ANSWER: Final = 4 << 20
 _GLIBC: Final = re.compile(r"glibc ([0-9]{1,3})\.([0-9]{1,3})(\..*)?")
 
 
@@ -147,6 +148,8 @@ class ImagePython:
         return self._read(self._run(command, _CLEAN))
 
     def _read(self, answer: bytes) -> dict[str, Any]:
+        if len(answer) > _LONGEST_ANSWER:  # which would be many times larger as objects
+            raise self._strange(f"{len(answer)} bytes")
         try:
             value = json.loads(answer)
         except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.image_source import registry_options
+from casemate.cli.terminal import printable
 from casemate.errors import ProjectError, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def build_bundle(
     if built.record.simulated:
         click.echo("No Gramine on this machine: the measurement is simulated.", err=True)
     for caution in cautions(application.project, built.record.gramine_version):
-        click.echo(f"warning: {caution}", err=True)
+        click.echo(f"warning: {printable(caution)}", err=True)
     return built, application
 
 
@@ -259,8 +260,8 @@ def _show(built: Built, application: Application, output: Path, *, as_json: bool
     )
     show_findings(built.findings)
     for question in application.closure.questions:
-        click.echo(f"question: {question.where}: {question.question}", err=True)
-        click.echo(f"  {question.line}", err=True)
+        click.echo(printable(f"question: {question.where}: {question.question}"), err=True)
+        click.echo(f"  {printable(question.line)}", err=True)
 
 
 def _measured_with(built: Built) -> str:

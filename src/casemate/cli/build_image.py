@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from casemate.cli.terminal import printable
 from casemate.errors import ClosureError, FormatError, ProjectError, UsageError
 from casemate.project import PROJECT_FILE
 
@@ -248,14 +249,14 @@ def tell(application: ImageApplication) -> None:
 
 def _warn_of_secret(name: str, place: str) -> None:
     click.echo(
-        f"warning: {name}, set in {place}, looks like a secret and is not copied: "
+        f"warning: {printable(name)}, set in {printable(place)}, looks like a secret and is not copied: "
         f'[secrets] "env:{name}" = "kbs:///default/NAME/TAG" delivers it.',
         err=True,
     )
 
 
 def _note(text: str) -> None:
-    click.echo(f"note: {text}", err=True)
+    click.echo(f"note: {printable(text)}", err=True)
 
 
 def _project(opened: OpenedImage, directory: Path, request: ImageRequest) -> tuple[Project, dict[str, str]]:
@@ -277,7 +278,8 @@ def _project(opened: OpenedImage, directory: Path, request: ImageRequest) -> tup
         data = _with_gsc_manifest(data, request, request.gsc_manifest, opened.root)
         sources |= file_digests(request.gsc_manifest.parent, request.gsc_manifest.name)
         if request.save is None:
-            click.echo(f"What is built, as {PROJECT_FILE} says it:\n\n{data.decode()}", err=True)
+            text = "\n".join(map(printable, data.decode().split("\n")))
+            click.echo(f"What is built, as {PROJECT_FILE} says it:\n\n{text}", err=True)
     project = parse_project(data, PROJECT_FILE)
     if request.save is not None:
         write_files({request.save: data})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from casemate.cli.terminal import printable
+
 if TYPE_CHECKING:
     from casemate.builder.explanation import LeftOut, Trusted
     from casemate.builder.tcb import TcbFile
@@ -57,7 +59,8 @@ def _line(file: TcbFile) -> str:
     from rich.markup import escape
 
     reason = file.reason
-    return f"[bold]{escape(file.path)}[/bold]  {reason.rule.value}: {escape(reason.detail)}"
+    path, detail = escape(printable(file.path)), escape(printable(reason.detail))
+    return f"[bold]{path}[/bold]  {reason.rule.value}: {detail}"
 
 
 def _document(answer: Trusted | LeftOut) -> dict[str, Any]:

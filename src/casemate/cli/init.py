@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casemate.cli.image_source import RegistryOptions, registry_options
+from casemate.cli.terminal import printable
 from casemate.errors import ProjectError, UsageError
 
 if TYPE_CHECKING:
@@ -216,13 +217,13 @@ def _show(path: Path, survey: Survey | None, draft: Draft, *, as_json: bool) -> 
         }
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"Wrote {path}: {draft.serve or ' '.join(draft.command or ())}")
+    click.echo(printable(f"Wrote {path}: {draft.serve or ' '.join(draft.command or ())}"))
     if not draft.is_locked and draft.requirements is not None:
         click.echo(f"{draft.requirements} is missing; `uv lock` makes it.", err=True)
     if survey is not None and draft.foreign:
-        click.echo(_unlocked(survey), err=True)
+        click.echo(printable(_unlocked(survey)), err=True)
     for name, where in draft.unset if survey is not None else ():
-        click.echo(f"{name} has no value yet; the application reads it in {where}.", err=True)
+        click.echo(printable(f"{name} has no value yet; the application reads it in {where}."), err=True)
 
 
 def _unlocked(survey: Survey) -> str:

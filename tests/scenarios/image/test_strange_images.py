@@ -109,3 +109,32 @@ def test_code_that_runs_at_the_interpreters_start_stays_in_the_image(
     assert run(["build", str(tmp_path), "--from", f"oci:{image}", "-o", str(bundle)]) == 0
     assert not mark.exists()
     assert not Path(f"{mark}2").exists()
+
+
+def test_nothing_of_an_image_is_obeyed_by_the_terminal_or_by_casemate_toml(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "/srv/app/web.py": "def app(environ, start_response): ...\n",
+        "/srv/lib/sitecustomize.py": "import sys\nsys.meta_path.append(type('\\x9b2JFinder', (), {})())\n",
+    }
+    config = {
+        "Cmd": ["gunicorn", "web:app"],
+        "WorkingDir": "/srv/app",
+        "ExposedPorts": {"\x1b[2J": {}},
+        "Env": ["PATH=/usr/local/bin", "PYTHONPATH=/srv/lib", "PASSWORD\n[closure]\n#=x", "\x1b]0;TOKEN=x"],
+    }
+    image = host_image(tmp_path / "image", files, **config)
+    (tmp_path / "app").mkdir()
+    assert run(["init", str(tmp_path / "app"), "--from", f"oci:{image}"]) == 0
+    said = capsys.readouterr()
+    assert [line for line in (said.out + said.err).split("\n") if not line.isprintable()] == []
+    assert said.err == (
+        "note: sitecustomize.\\x9b2JFinder finds modules by code of its own, which is not followed: "
+        "an editable installation?\n"
+        "note: gunicorn: one process serves in an enclave, by Casemate's server with TLS\n"
+        "note: the variable PASSWORD\\n[closure]\\n# is left out: it is no name of a variable\n"
+        "note: the variable \\x1b]0;TOKEN is left out: it is no name of a variable\n"
+        "note: the image exposes \\x1b[2J: 8443 is taken; [app] port says another\n"
+    )
+    assert "PASSWORD" not in (tmp_path / "app/casemate.toml").read_text()

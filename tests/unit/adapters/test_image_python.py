@@ -129,6 +129,7 @@ STRANGE = "Python interpreter: expected a program that starts and describes itse
             FACTS | {"suffixes": 3},
             f"{STRANGE}answer",
         ),
+        (b" " * (5 << 20), f"{STRANGE[: -len('another ')]}5242880 bytes"),
         (FACTS | {"stdlib": "../none/../../../../../../usr/lib"}, f"{STRANGE}answer"),
         (FACTS | {"suffixes": ["/../../../etc/shadow"]}, f"{STRANGE}answer"),
         (FACTS | {"frozen": ["/home/user/keys"]}, f"{STRANGE}answer"),

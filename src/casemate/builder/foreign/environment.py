@@ -50,12 +50,12 @@ def image_variables(env: Iterable[tuple[str, str]]) -> ImageVariables:
     for name, value in dict(env).items():
         if _NOT_THE_APPLICATIONS.fullmatch(name):
             continue
-        if secret_reason(name, value) is not None:
-            secrets[name] = None
-        elif name == "LD_PRELOAD":
+        if name == "LD_PRELOAD":
             left_out[name] = "no library is loaded before all others"
         elif not is_variable(name):
             left_out[name] = "it is no name of a variable"
+        elif secret_reason(name, value) is not None:
+            secrets[name] = None
         elif _UNWRITABLE.search(value):
             left_out[name] = "its value cannot stand in a manifest"
         else:
