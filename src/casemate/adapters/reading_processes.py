@@ -21,6 +21,8 @@ from casemate.builder.closure.reader import ModuleFile, Read, read_module
 
 #: Modules that a helper has been given and has not read: it shall not wait until this process looks.
 _AHEAD: Final = 3
+#: Seconds to wait for a helper before its work is done here: on a busy machine it may get no processor.
+_PATIENCE: Final = 0.02
 #: More would wait for this process, which follows what they find.
 _MOST: Final = 3
 _INSIDE: Final = "casemate.adapters.reading_processes_inside"
@@ -38,28 +40,42 @@ class ReadingProcesses:
         self._helpers: list[_Helper] | None = None
 
     def __call__(self, modules: Sequence[ModuleFile], /) -> Iterator[tuple[ModuleFile, Read | None]]:
-        """Each of ``modules`` with what reading it gives, in the order in which that is known."""
+        """Each of ``modules`` once with what reading it gives, in the order in which that is known."""
         if self._helpers is None:
-            self._helpers = [_Helper() for _ in range(self._most)]
-        waiting = deque(modules)
-        while waiting or any(helper.given for helper in self._helpers):
+            self._helpers = []
+            with suppress(OSError):  # this user may have no more processes: then with fewer
+                while len(self._helpers) < self._most:
+                    self._helpers.append(_Helper())
+        missing = dict.fromkeys(modules)
+        waiting = deque(missing)
+        while missing:
             for helper in self._helpers:
                 helper.give(waiting)
-            if waiting:
-                module = waiting.popleft()
-                yield module, read_module(module)
-            for helper in self._answered(block=not waiting):
-                try:
-                    yield helper.take()
-                except (EOFError, OSError, msgspec.MsgspecError):
-                    self._helpers.remove(helper)
-                    waiting.extend(helper.given)
-                    helper.end()
+            answered = self._answered(0 if waiting else _PATIENCE)
+            read_now = [pair for helper in answered for pair in self._taken(helper)]
+            if waiting or not answered:
+                # A helper that is slow, or has ended, has the last of those that are missing.
+                module = waiting.popleft() if waiting else next(reversed(missing))
+                read_now.append((module, read_module(module)))
+            for module, read in read_now:
+                if module in missing:
+                    del missing[module]
+                    yield module, read
 
-    def _answered(self, *, block: bool) -> list[_Helper]:
+    def _answered(self, seconds: float) -> list[_Helper]:
+        """Helpers with an answer, after at most so many seconds."""
         busy = {helper.pipe: helper for helper in self._helpers or () if helper.given}
-        ready = wait(list(busy), None if block else 0) if busy else ()
+        ready = wait(list(busy), seconds) if busy else ()
         return [helper for pipe, helper in busy.items() if pipe in ready]
+
+    def _taken(self, helper: _Helper) -> list[tuple[ModuleFile, Read | None]]:
+        """What a helper has read; nothing when it has ended, and then it is asked no more."""
+        try:
+            return [helper.take()]
+        except (EOFError, OSError, msgspec.MsgspecError):
+            helper.end()
+            self._helpers = [other for other in self._helpers or () if other is not helper]
+            return []
 
     def end(self) -> None:
         """End the helpers."""
