@@ -33,7 +33,7 @@ def compiled(file: str, path: str) -> bytes | None:
         return in_fork(source, path)
     try:
         return header(source) + marshal.dumps(code_of(source, path), _INDEPENDENT_OF_SHARING)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
@@ -59,7 +59,7 @@ def in_fork(source: bytes, path: str) -> bytes | None:
             pyc = header(source) + marshal.dumps(code_of(source, path))
             with os.fdopen(writing, "wb") as stream:
                 stream.write(pyc)
-        except (SyntaxError, ValueError, RecursionError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             os._exit(1)
         os._exit(0)
     os.close(writing)

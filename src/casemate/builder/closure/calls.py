@@ -159,7 +159,7 @@ class CallFinder(ast.NodeVisitor):
         """``exec("from package import *")``, by that name or by a wrapper's."""
         try:
             nodes = ast.parse(text).body
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             return
         for node in nodes:
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -79,7 +79,7 @@ class ApplicationCode:
             if file.is_file():
                 try:
                     tree = ast.parse(file.read_bytes())
-                except (SyntaxError, ValueError):
+                except (SyntaxError, ValueError, RecursionError, MemoryError):
                     return None
                 parent = name.rpartition(".")[0] if package is None else package
                 return _Module(name, parent, dict(_bindings(tree.body)))
@@ -184,7 +184,7 @@ class ApplicationCode:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             try:
                 node = ast.parse(node.value, mode="eval").body
-            except (SyntaxError, ValueError):
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return None
         dotted = dotted_or_none(node)
         if dotted is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 _C_STRING: Final = re.compile(rb"\0([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)(?=\0)")
@@ -47,21 +48,30 @@ def names_in_extension(data: bytes, tops: tuple[str, ...]) -> tuple[str, ...]:
 def _beginning_with(tops: tuple[str, ...], data: bytes) -> set[str]:
     """Dotted names, also those that stand within another one: where it begins is known, not where it ends."""
     words = "|".join(map(re.escape, tops)).encode()
-    name = re.compile(rb"(?=((?:" + words + rb")(?:\.[A-Za-z0-9_]+)+))")
+    # Bounded, because data that repeats a name would give every end of itself.
+    name = re.compile(rb"(?=((?:" + words + rb")(?:\.[A-Za-z0-9_]{1,100}){1,16}))")
     return {match.decode("ascii") for match in name.findall(data)}
 
 
 #: How zlib's best compression begins. Cython 3.2 keeps the texts of a module that way.
 _ZLIB: Final = re.compile(rb"\x78\xda")
 _LARGEST_TEXT: Final = 4 << 20
+#: A module has one text; 100 MB have 1,500 of its beginnings by chance.
+_MOST_TEXTS: Final = 16
+_MOST_BEGINNINGS: Final = 20_000
 
 
 def _compressed_texts(data: bytes) -> Iterator[bytes]:
-    for match in _ZLIB.finditer(data):
+    view, found = memoryview(data), 0
+    for match in islice(_ZLIB.finditer(data), _MOST_BEGINNINGS):
         decompressor = zlib.decompressobj()
+        part = view[match.start() : match.start() + _LARGEST_TEXT]
         try:
-            text = decompressor.decompress(data[match.start() :], _LARGEST_TEXT)
+            text = decompressor.decompress(part, _LARGEST_TEXT)
         except zlib.error:
             continue
         if decompressor.eof:
             yield text
+            found += 1
+        if found == _MOST_TEXTS:
+            return

@@ -151,12 +151,12 @@ class Graph:
                 own=own or found.name in self.rules.texts,
                 main=found.name in self._main,
             )
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if own:
                 raise ClosureError(
                     "application's code",
                     expected="valid Python",
-                    got=str(error),
+                    got=str(error) if isinstance(error, (SyntaxError, ValueError)) else "too deep a nesting",
                     where=found.path,
                     hint="mend it, or run Casemate with the Python version that it is written for",
                 ) from error
@@ -230,7 +230,9 @@ class Graph:
         tables = node.scan.lazy
         stub = node.found.file.with_suffix(".pyi") if node.found.file is not None else None
         if node.scan.has_stub and stub is not None and stub.is_file():
-            with suppress(SyntaxError, ValueError):  # then the package does not work either
+            with suppress(
+                SyntaxError, ValueError, RecursionError, MemoryError
+            ):  # then the package does not work either
                 tables += names_in_stub(stub.read_bytes())
         for entry in tables:
             own = f"{name}.{entry.text.lstrip('.')}"

@@ -75,7 +75,7 @@ def read_module(module: ModuleFile) -> Read | None:
                 own=module.own,
                 main=module.main,
             )
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     return hashlib.sha256(data).digest(), msgspec.msgpack.encode(made, order="deterministic")
 

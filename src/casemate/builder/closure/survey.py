@@ -126,7 +126,7 @@ def _modules(source: Path) -> Iterator[_Module]:
             continue
         try:
             yield _Module(name, file, ast.parse((source / file).read_bytes()))
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # Python itself will tell; nothing to see here
 
 

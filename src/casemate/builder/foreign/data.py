@@ -148,7 +148,7 @@ def questions_about_paths(
 def _paths(source: bytes) -> Iterator[tuple[str, int]]:
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/"):

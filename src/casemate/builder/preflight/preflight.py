@@ -149,11 +149,11 @@ def _code(subject: Subject, files: tuple[ImageFile, ...]) -> Iterator[Finding]:
 def _read(module: ReachedModule, version: tuple[int, int, int], project: Project) -> ModuleUses:
     try:
         return read_uses(module.source or b"", version=version, main=_is_main(module, project))
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ClosureError(
             "application's code",
             expected="valid Python that is not nested too deeply",
-            got=str(error),
+            got=str(error) or "too deep a nesting",
             where=module.file,
         ) from error
 

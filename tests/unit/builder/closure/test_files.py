@@ -305,6 +305,14 @@ def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entrie
             ),
         ),
         (
+            {"web.py": f"app = {'-' * 200_000}1"},
+            'serve = "web:app"\ninterface = "wsgi"',
+            (
+                "application's code: expected valid Python, got too deep a nesting (/app/web.py)\n"
+                "hint: mend it, or run Casemate with the Python version that it is written for"
+            ),
+        ),
+        (
             {"web.py": "app = (1"},
             'serve = "web:app"\ninterface = "wsgi"',
             (
@@ -342,7 +350,10 @@ def test_the_closure_does_not_depend_on_the_folder_or_on_the_order_of_its_entrie
             ),
         ),
     ],
-    ids=["module", "name", "import", "import of a submodule", "syntax", "factory", "interface", "script"],
+    ids=[
+        *("module", "name", "import", "import of a submodule", "nesting", "syntax", "factory"),
+        *("interface", "script"),
+    ],
 )
 def test_an_entry_point_that_does_not_import_is_refused(
     world: Any, files: Any, app: str, expected: str

@@ -1,9 +1,11 @@
 """What frameworks look for by name, as rules.toml has it."""
 
+import zlib
 from typing import Any
 
 import pytest
 
+from casemate.builder.closure import extensions
 from casemate.builder.closure.extensions import names_in_extension
 from casemate.builder.closure.rules import load_rules
 
@@ -100,6 +102,14 @@ def test_names_that_stand_within_each_other_are_found_in_an_extension() -> None:
         "pkg._onepkg._twoself__set_name__other.three",
         "pkg._twoself__set_name__other.three",
     }
+
+
+def test_an_extension_that_is_made_to_be_read_for_long_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(names_in_extension(b"ab." * 40_000, ("ab",))) == 16
+    text = zlib.compress(b"pkg.one ", 9)
+    monkeypatch.setattr(extensions, "_MOST_BEGINNINGS", 2)
+    assert names_in_extension(text * 2, ("pkg",)) == ("pkg.one",)
+    assert names_in_extension(b"\x78\xda" * 2 + text, ("pkg",)) == ()
 
 
 def test_every_rule_says_why() -> None:
