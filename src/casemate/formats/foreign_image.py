@@ -9,6 +9,7 @@ occurs twice in an object.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -180,6 +181,7 @@ class ForeignConfig:
                 "root file system of the image", expected="layers", got=ascii(read.rootfs.type), where=where
             )
         run = read.config or _Runtime()
+        _require_text(run, where)
         return cls(
             entrypoint=run.entrypoint or (),
             cmd=run.cmd or (),
@@ -312,6 +314,16 @@ def _index_entry(entry: _Entry) -> IndexEntry:
 
 def _descriptor(read: _Descriptor) -> Descriptor:
     return Descriptor(media_type=read.media_type, digest=read.digest, size=read.size)
+
+
+def _require_text(run: _Runtime, where: str) -> None:
+    """Refuse halves of characters, which JSON can write and no file can hold."""
+    texts = (*(run.entrypoint or ()), *(run.cmd or ()), *(run.env or ()), *(run.exposed_ports or ()))
+    for text in (*texts, run.working_dir or "", run.user or "", *chain(*(run.labels or {}).items())):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise FormatError(
+                "configuration of the image", expected="Unicode", got=ascii(text)[1:-1][:100], where=where
+            )
 
 
 def _environment(lines: tuple[str, ...], where: str) -> tuple[tuple[str, str], ...]:

@@ -18,7 +18,8 @@ class UnpackLimits:
         entries: In the archives of all layers; and folders, also those that no entry is for.
         ratio: How many times larger a layer may become by decompression.
         ratio_floor: Bytes after decompression from which on ``ratio`` counts: small layers may be empty.
-        path_bytes: Of a path, and of what a symbolic link says.
+        path_bytes: Of a path, and of what a symbolic link says; Linux takes 4,095
+            bytes, with the folder into which the image is unpacked.
         depth: Parts of a path.
     """
 
@@ -28,5 +29,5 @@ class UnpackLimits:
     entries: int = 500_000
     ratio: int = 200
     ratio_floor: int = 64 << 20
-    path_bytes: int = 4095
+    path_bytes: int = 3072
     depth: int = 128

@@ -292,3 +292,5 @@ def test_paths_that_code_names_and_the_image_has_are_asked_about(root: ImageRoot
         ("web.py:2", 'include = ["/srv/data/b/**"]'),
     ]
     assert not questions_about_paths(root, [module(code)], source="/srv/app", patterns=["/srv/data/**"])
+    no_path = f"'/srv/{'a' * 300}'"
+    assert not questions_about_paths(root, [module(no_path)], source="/srv/app", patterns=[])

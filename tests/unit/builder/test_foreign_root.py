@@ -112,6 +112,24 @@ def test_paths_go_both_ways(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/srv/" + "a" * 256, "/srv/" + "a" * 75 + "…"),
+        ("/a" * 2000, "/a" * 40 + "…"),
+        ("/srv/a\0", "/srv/a\\x00"),
+        ("/\ud800" * 2000, "/\\ud800" * 40 + "…"),
+    ],
+    ids=["a long name", "a long path", "a NUL", "half a character"],
+)
+def test_what_no_file_can_be_called_is_refused(root: Path, path: str, shown: str) -> None:
+    with pytest.raises(ProjectError) as caught:
+        ImageRoot(folder=root).identity(path)
+    assert str(caught.value) == (
+        f"path of the image: expected no NUL, at most 3072 bytes, and 255 between slashes, got {shown}"
+    )
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "../../../../../../../../etc/shadow",

@@ -160,6 +160,10 @@ def test_a_working_folder_begins_at_the_root(said: str) -> None:
             "root file system of the image: expected layers, got 'tree' (here)",
         ),
         ({"config": {"Env": ["A"]}}, "variable of the image: expected NAME=VALUE, got 'A' (here)"),
+        (
+            {"config": {"Cmd": ["\ud800"]}},
+            "configuration of the image: expected Unicode, got \\ud800 (here)",
+        ),
         ({"config": {"Env": ["=A"]}}, "variable of the image: expected NAME=VALUE, got '=A' (here)"),
         ({"config": {"Env": ["A=\0"]}}, "variable of the image: expected NAME=VALUE, got 'A=\\x00' (here)"),
         (
@@ -170,7 +174,7 @@ def test_a_working_folder_begins_at_the_root(said: str) -> None:
             ),
         ),
     ],
-    ids=["Windows", "a tree", "no value", "no name", "a NUL", "a string to run"],
+    ids=["Windows", "a tree", "no value", "half a character", "no name", "a NUL", "a string to run"],
 )
 def test_other_configurations_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(FormatError) as refused:

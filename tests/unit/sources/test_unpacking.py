@@ -490,7 +490,7 @@ def test_links_that_are_long_ways_around_are_an_error(unpacked: Unpack) -> None:
 
 
 def test_a_part_of_a_name_that_no_disk_takes_is_refused(unpacked: Unpack) -> None:
-    with pytest.raises(FormatError, match="at most 4095 bytes, and 255 between slashes"):
+    with pytest.raises(FormatError, match="at most 3072 bytes, and 255 between slashes"):
         unpacked(layer(file("a" * 256, "")))
 
 

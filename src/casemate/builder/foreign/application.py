@@ -19,6 +19,7 @@ from casemate.project import Interface
 from casemate.project.template import Draft
 
 _DEFAULT_PORT: Final = 8443
+_PORT: Final = re.compile("[0-9]{1,5}")
 _NAME: Final = re.compile(r"[\w-]{1,200}")
 #: What Flask and FastAPI look for when nobody says what is served, and the object that they take.
 _USUAL_MODULES: Final = {"flask": ("wsgi", "app"), "fastapi": ("main", "app", "api")}
@@ -197,7 +198,7 @@ def _port(config: ForeignConfig, served: Served | None) -> tuple[int, tuple[str,
     if served is not None and served.port is not None:
         return served.port, ()
     exposed = [port.partition("/")[0] for port in config.ports if port.endswith("/tcp") or "/" not in port]
-    if len(exposed) == 1 and exposed[0].isdecimal() and 0 < int(exposed[0]) < 65536:
+    if len(exposed) == 1 and _PORT.fullmatch(exposed[0]) and 0 < int(exposed[0]) < 65536:
         return int(exposed[0]), ()
     what = "exposes no port" if not exposed else f"exposes {', '.join(exposed)}"
     return _DEFAULT_PORT, (f"the image {what}: {_DEFAULT_PORT} is taken; [app] port says another",)

@@ -165,7 +165,10 @@ def _is_asked(root: ImageRoot, path: str, source: str | None) -> bool:
         return False
     if source == APPLICATION_ROOT and place.is_relative_to(source):
         return False
-    file = root.file(path)
+    try:
+        file = root.file(path)
+    except ProjectError:  # any text of the code may begin with a slash
+        return False
     return file.is_file() or file.is_dir()
 
 

@@ -21,6 +21,10 @@ from casemate.errors import ProjectError
 
 #: Where programs are looked for when the image's environment does not say: Docker's own default.
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: What :mod:`casemate.sources` unpacks; a file of this machine has a longer path.
+_LONGEST_PATH: Final = 3072
+_LONGEST_NAME: Final = 255
+_SHOWN: Final = 80
 
 
 def seal(folder: Path) -> None:
@@ -72,7 +76,12 @@ class ImageRoot:
     beside: Mapping[str, Path] = field(default_factory=dict)
 
     def file(self, path: str) -> Path:
-        """The file of this machine for a path of the image, from its root on; it need not exist."""
+        """The file of this machine for a path of the image, from its root on; it need not exist.
+
+        Raises:
+            ProjectError: No file can have such a path.
+        """
+        _require_possible(path)
         # What does not begin at the root could, put together, climb out of it.
         path = "/" + path.lstrip("/")
         path = normpath(path) if ".." not in path else _resolved(path, self.folder)
@@ -118,6 +127,21 @@ class ImageRoot:
             if file.is_file() and file.stat().st_mode & 0o111:
                 return normpath(path)
         return None
+
+
+def _require_possible(path: str) -> None:
+    """Refuse what the operating system would not even look for."""
+    encoded = path.encode("utf-8", "surrogatepass")
+    if (
+        len(encoded) > _LONGEST_PATH
+        or any(len(part) > _LONGEST_NAME for part in encoded.split(b"/"))
+        or b"\0" in encoded
+    ):
+        raise ProjectError(
+            "path of the image",
+            expected=f"no NUL, at most {_LONGEST_PATH} bytes, and {_LONGEST_NAME} between slashes",
+            got=ascii(path[:_SHOWN])[1:-1] + ("…" if len(path) > _SHOWN else ""),
+        )
 
 
 def _resolved(path: str, folder: Path) -> str:
