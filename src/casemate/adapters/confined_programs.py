@@ -89,13 +89,16 @@ class ConfinedPrograms:
             "temporary": 64 << 20,
         }
         with (
+            tempfile.TemporaryFile() as planned,
             tempfile.TemporaryFile() as given,
             tempfile.TemporaryFile() as said,
             tempfile.TemporaryFile() as told,
         ):
+            planned.write(json.dumps(plan).encode())
             given.write(request)
-            given.seek(0)
-            code = self._run(json.dumps(plan), argv[0], given.fileno(), said.fileno(), told.fileno())
+            for file in (planned, given):
+                file.seek(0)
+            code = self._run(planned.fileno(), argv[0], (given.fileno(), said.fileno(), told.fileno()))
             said.seek(0)
             told.seek(0)
             if code != 0:
@@ -104,14 +107,15 @@ class ConfinedPrograms:
                 raise _failed(argv[0], got)
             return said.read()
 
-    def _run(self, plan: str, program: str, given: int, said: int, told: int) -> int:
+    def _run(self, plan: int, program: str, streams: tuple[int, int, int]) -> int:
         """The exit code."""
+        given, said, told = streams
         reading, writing = os.pipe()
         # The keeper's own interpreter needs nothing of the user's environment.
-        command = [sys.executable, "-I", "-S", "-B", str(_INSIDE), str(writing), plan]
+        command = [sys.executable, "-I", "-S", "-B", str(_INSIDE), str(writing), str(plan)]
         try:
             with subprocess.Popen(
-                command, stdin=given, stdout=said, stderr=told, pass_fds=(writing,), env={}
+                command, stdin=given, stdout=said, stderr=told, pass_fds=(writing, plan), env={}
             ) as process:
                 os.close(writing)
                 try:

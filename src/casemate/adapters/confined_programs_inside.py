@@ -8,7 +8,8 @@ processes and bytes written to a file, and the three descriptors that it was sta
 It is not PID 1 of its namespace. A process may take back that it dies with its parent, so PID 1 is code of
 this file, which the program can neither end nor trace; with it everything ends that the program has started.
 
-``confined_programs_inside.py DESCRIPTOR PLAN``: what the kernel refused goes to the descriptor, as JSON.
+``confined_programs_inside.py REPORT PLAN``: two descriptors. What the kernel refused goes to the first, as
+JSON; from the second the plan is read, which may be longer than an argument.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class StepError(Exception):
 
 def main(arguments: list[str]) -> int:
     """The exit status of the program, with 128 added to the number of a signal that ended it."""
-    report, plan = int(arguments[0]), json.loads(arguments[1])
+    report = int(arguments[0])
+    with os.fdopen(int(arguments[1]), encoding="utf-8") as file:
+        plan = json.load(file)
     os.set_inheritable(report, False)
     die_with_parent()
     try:

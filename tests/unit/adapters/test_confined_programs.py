@@ -180,6 +180,14 @@ def test_a_program_that_fails_or_takes_too_much_is_ended(
     )
 
 
+def test_an_environment_that_is_too_large_for_the_kernel_is_named(root: ImageRoot) -> None:
+    with pytest.raises(ToolchainError) as caught:
+        ConfinedPrograms(root)(["/bin/look"], {"NAME": "x" * 200_000})
+    assert str(caught.value) == (
+        "program of the image: expected one that starts, got Argument list too long (/bin/look in the image)"
+    )
+
+
 def test_a_program_that_does_not_start_is_named(root: ImageRoot) -> None:
     with pytest.raises(ToolchainError) as caught:
         ConfinedPrograms(root)(["/bin/none"], {})
