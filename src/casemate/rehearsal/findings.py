@@ -241,6 +241,8 @@ class Recorder:
         if self.is_new(path, kind):
             stack = () if asked_by is None else (asked_by,)
             with self._lock:
+                top = "/" + path.lstrip("/").partition("/")[0]
+                self._findings.pop((top, Kind.MISSING), None)  # says less
                 self._findings[path, kind] = Finding(
                     path=path,
                     kind=kind,

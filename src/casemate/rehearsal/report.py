@@ -38,6 +38,16 @@ def _elsewhere(path: str) -> str:
     )
 
 
+def _outside(path: str) -> str:
+    """What to do about a file that no build would take in, or about a folder at the top."""
+    text = (
+        "the image has files of the application and its requirements only; keep what is read in the folder "
+        "of [app] source and name it in [closure] include"
+    )
+    folder = path if posixpath.dirname(path) == "/" else writable_folder(path)
+    return text if folder is None else f'{text}; to write there, add "{folder}" = "tmpfs" to [mounts]'
+
+
 class Stop(Enum):
     """Why a rehearsal was ended from outside. The value is the word in reports."""
 
@@ -105,18 +115,19 @@ class Report:
             return advice(finding.path, finding.answer)
         if finding.kind is not Kind.MISSING:
             return _REMEDIES.get(finding.kind) or _elsewhere(finding.path)
+        return self._remedy_of_missing(finding)
+
+    def _remedy_of_missing(self, finding: Finding) -> str:
+        path = finding.path
         if finding.reason is not None:
             return "it was measured and this image lacks it; use the image of the bundle"
-        folder = posixpath.dirname(finding.path)
+        folder = posixpath.dirname(path)
         if folder in (_SECRETS, *(self.said.secret_folders if self.said is not None else ())):
-            line = f'"{finding.path}" = "kbs:///default/NAME/{posixpath.basename(finding.path)}"'
+            line = f'"{path}" = "kbs:///default/NAME/{posixpath.basename(path)}"'
             return f"it is not in [secrets] of casemate.toml; add {line}, NAME being that of [app]"
-        if finding.path.startswith(_BUILT_FROM):
+        if path.startswith(_BUILT_FROM):
             return _INCLUDE
-        return (
-            "the image has files of the application and its requirements only; keep it in the folder of "
-            "[app] source and name it in [closure] include"
-        )
+        return _outside(path)
 
     def _is_named(self, finding: Finding) -> bool:
         """Whether the attester's error names what was refused, or the line that asked for it."""

@@ -34,6 +34,10 @@ from casemate.rehearsal.findings import Asker, Kind
 from casemate.rehearsal.kernel_files import LINKS_OF_A_PROCESS, process_files, topology
 from casemate.rehearsal.plan import LOADER_ALIAS, Plan, image_path
 
+#: Folders at the top that programs and libraries look into by guessing.
+_GUESSED: Final = frozenset(
+    ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/usr", "/home", "/root", "/run", "/boot")
+)
 #: Folders that Gramine fills itself.
 GRAMINE_FOLDERS: Final = ("/dev", "/proc", "/sys")
 #: Devices that are the host's own here; Gramine emulates the same ones.
@@ -366,10 +370,13 @@ class Tree:
         """The refusal of a path that this machine does not give.
 
         It is worth reporting when the file was measured, when the environment had it, and below the
-        application's own folder, where nothing is looked for by guessing.
+        application's own folder, where nothing is looked for by guessing. So is a folder at the top, such as
+        ``/data``: nothing else tells of the file in it that was to be made.
         """
         if number != errno.ENOENT:
             return Denied(number)
+        if path.count("/") == 1 and path not in _GUESSED:
+            return Denied(number, (path, Kind.MISSING))
         own = path.startswith(f"{APPLICATION_ROOT}/") and not path.endswith("/__pycache__")
         known = path in self._left_out or image_path(self._plan.root, path) in self._plan.trusted
         # A module shipped as bytecode stands for its source, which tracebacks look for in vain.

@@ -277,8 +277,8 @@ class TestCommand:
                     "reason": None,
                     "answer": None,
                     "remedy": (
-                        "the image has files of the application and its requirements only; keep it in the "
-                        "folder of [app] source and name it in [closure] include"
+                        "the image has files of the application and its requirements only; keep what is read "
+                        "in the folder of [app] source and name it in [closure] include"
                     ),
                 }
             ],

@@ -135,6 +135,13 @@ def test_what_could_not_be_made_is_not_reported_as_missing_too() -> None:
     assert [(finding.path, finding.kind) for finding in kept.findings] == [("/app/shop.db", Kind.READ_ONLY)]
 
 
+def test_a_folder_is_not_reported_beside_the_file_in_it() -> None:
+    kept = recorder(None)
+    kept.is_new("/data", Kind.MISSING)
+    kept.note("/data/table.csv", Kind.MISSING, None)
+    assert [finding.path for finding in kept.findings] == ["/data/table.csv"]
+
+
 def dump(*threads: int | None, frames: int = 1) -> bytes:
     stack = [{"filename": "/app/x.py", "line": number, "name": "f"} for number in range(frames)]
     return json.dumps(
@@ -259,8 +266,9 @@ def failed(printed: str) -> RehearsalError:
         (
             "/srv/data.csv",
             (
-                "the image has files of the application and its requirements only; keep it in the folder of "
-                "[app] source and name it in [closure] include"
+                "the image has files of the application and its requirements only; keep what is read in the "
+                "folder of [app] source and name it in [closure] include; to write there, add "
+                '"/srv" = "tmpfs" to [mounts]'
             ),
         ),
     ],

@@ -156,6 +156,14 @@ def test_whatever_the_application_misses_in_its_own_folder_is_reported(run: Runn
     ]
 
 
+def test_a_folder_at_the_top_that_is_missing_is_reported_and_guesses_are_not(run: Runner) -> None:
+    done = run(program('print(json.dumps([ask("/data/shop.db", "w"), ask("/home/me/x"), ask("/opt/x/y")]))'))
+    assert done.result == ["ENOENT", "ENOENT", "ENOENT"]
+    assert [(finding.path, str(finding.asked_by)) for finding in done.report.findings] == [
+        ("/data", "/app/main.py:2 <module>")
+    ]
+
+
 def test_a_measured_file_that_the_node_lacks_is_reported_with_its_reason(run: Runner, image: Any) -> None:
     image.write("/opt/table.csv", "a,b").unlink()
     done = run('open("/opt/table.csv")', reasons={"/opt/table.csv": "[closure] include"})
