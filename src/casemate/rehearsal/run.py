@@ -272,9 +272,9 @@ def _notes(plan: Plan, stop: Stop | None) -> tuple[str, ...]:
 
 def _with_findings(error: RehearsalError, recorder: Recorder) -> RehearsalError:
     """The error of a program that could not be executed, with the file that was refused to it."""
-    if not recorder.findings or recorder.findings[-1].path == error.where:
+    last = next(reversed(recorder.findings), None)
+    if last is None or (last.kind is Kind.MISSING and last.path == error.where):
         return error
-    last = recorder.findings[-1]
     return RehearsalError(
         error.subject,
         expected=error.expected,
