@@ -57,6 +57,14 @@ def helpers() -> list[int]:
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
+def warm(together: ReadingProcesses) -> KeepingReader:
+    """A reader that has had to read several modules."""
+    reader = KeepingReader(NoCache(), together)
+    for number in range(FEW):
+        reader.attributes(f"a = {number}".encode())
+    return reader
+
+
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_each_module_is_read_once_with_what_this_process_would_find(
     modules: list[ModuleFile], number: int
@@ -108,7 +116,7 @@ def test_a_helper_ends_with_its_parent(tmp_path: Path) -> None:
 
 def test_the_graphs_reader_finds_what_was_read_ahead_and_nothing_else(modules: list[ModuleFile]) -> None:
     with processes(2) as together:
-        reader = KeepingReader(NoCache(), together)
+        reader = warm(together)
         reader.ahead(modules)
         for one in modules:
             if one.tops is not None:
@@ -133,5 +141,12 @@ def test_the_graphs_reader_finds_what_was_read_ahead_and_nothing_else(modules: l
 def test_few_modules_are_read_when_they_are_asked_for(modules: list[ModuleFile]) -> None:
     before = helpers()
     with processes(2) as together:
-        KeepingReader(NoCache(), together).ahead(modules[: FEW - 1])
+        warm(together).ahead(modules[: FEW - 1])
         assert helpers() == before
+
+
+def test_nothing_is_read_ahead_while_all_is_found(modules: list[ModuleFile]) -> None:
+    with processes(2) as together:
+        asked = iter(modules)
+        KeepingReader(NoCache(), together).ahead(asked)
+        assert len(list(asked)) == len(modules)

@@ -14,26 +14,40 @@ if TYPE_CHECKING:
     from casemate.builder.closure.graph import Graph
 
 
-def next_asked(graph: Graph, names: Iterable[str]) -> tuple[Found, ...]:
-    """Modules that the imports of modules of ``graph`` lead to, packages before what is in them."""
-    found: dict[str, Found] = {}
-    for name in names:
-        for module in _imported(graph, name):
-            parts = module.split(".")
-            for end in range(1, len(parts) + 1):
-                one = graph.finder.find(".".join(parts[:end]))
-                if one is not None:
-                    found.setdefault(one.name, one)
-    return tuple(found.values())
+class Frontier:
+    """What is beyond the modules of a graph, each module once.
 
+    Args:
+        graph: The graph, which grows meanwhile.
+    """
 
-def _imported(graph: Graph, name: str) -> Iterator[str]:
-    for wanted in graph.nodes[name].scan.imports:
-        if wanted.triggers or wanted.unless or graph.cuts(name, wanted, wanted.module):
-            continue
-        yield wanted.module
-        package = graph.finder.find(wanted.module)
-        if package is not None and package.is_package:
-            for leaf in wanted.names:
-                if not graph.cuts(name, wanted, f"{wanted.module}.{leaf}"):
-                    yield f"{wanted.module}.{leaf}"
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._seen: set[str] = set()
+
+    def beyond(self, names: Iterable[str]) -> Iterator[Found]:
+        """Modules that the imports of ``names`` lead to, packages before what is in them."""
+        for name in names:
+            for module in self._imported(name):
+                parts = module.split(".")
+                for end in range(1, len(parts)):
+                    yield from self._found(".".join(parts[:end]))
+                yield from self._found(module)
+
+    def _imported(self, name: str) -> Iterator[str]:
+        graph = self._graph
+        for wanted in graph.nodes[name].scan.imports:
+            if wanted.triggers or wanted.unless:
+                continue
+            package = graph.finder.find(wanted.module)
+            leaves = wanted.names if package is not None and package.is_package else ()
+            for module in (wanted.module, *(f"{wanted.module}.{leaf}" for leaf in leaves)):
+                if module not in self._seen and not graph.cuts(name, wanted, module):
+                    yield module
+
+    def _found(self, module: str) -> Iterator[Found]:
+        if module not in self._seen:
+            self._seen.add(module)
+            found = self._graph.finder.find(module)
+            if found is not None:
+                yield found

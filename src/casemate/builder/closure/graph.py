@@ -11,7 +11,7 @@ from typing import Final
 
 from casemate.builder.closure.families import expand
 from casemate.builder.closure.finder import Finder, Found, Kind, Owner
-from casemate.builder.closure.frontier import next_asked
+from casemate.builder.closure.frontier import Frontier
 from casemate.builder.closure.lazy_names import names_in_stub
 from casemate.builder.closure.reader import ModuleFile, ModuleReader
 from casemate.builder.closure.rules import Companion, Rules, matches
@@ -72,6 +72,7 @@ class Graph:
         self._binders: dict[str, set[str]] = {}
         self._pairs: dict[str, frozenset[tuple[str, str]]] = {}
         self._queue: deque[str] = deque()
+        self._frontier = Frontier(self)
         self._scans: dict[str, Scan | None] = {}
         self._sources: dict[str, bytes] = {}
         self._waiting: list[tuple[str, Import]] = []
@@ -108,8 +109,8 @@ class Graph:
 
     def _read_ahead(self) -> None:
         """Have what the modules of the queue import read together; in which order changes nothing."""
-        asked = (self._module_file(found) for found in next_asked(self, self._queue))
-        self._reader.ahead([module for module in asked if module is not None])
+        asked = (self._module_file(found) for found in self._frontier.beyond(self._queue))
+        self._reader.ahead(module for module in asked if module is not None)
 
     def text(self, name: str) -> bytes:
         """The source of a module that was read; empty for any other."""

@@ -83,7 +83,7 @@ def read_module(module: ModuleFile) -> Read | None:
 class ModuleReader(Protocol):
     """What the graph asks of a module's bytes."""
 
-    def ahead(self, modules: Sequence[ModuleFile]) -> None:
+    def ahead(self, modules: Iterable[ModuleFile]) -> None:
         """Read modules that will probably be asked for. It changes how long that takes, and nothing else."""
         ...
 
@@ -116,7 +116,7 @@ class DirectReader:
     attributes = staticmethod(attributes_asked)
     names = staticmethod(names_in_extension)
 
-    def ahead(self, modules: Sequence[ModuleFile]) -> None:
+    def ahead(self, modules: Iterable[ModuleFile]) -> None:
         """Nothing is read before it is asked for."""
 
 
@@ -135,10 +135,11 @@ class KeepingReader:
         self._together = together
         self._code = key_of_code(*sorted(Path(__file__).parent.glob("*.py")))
         self._ready: dict[tuple[Kind, str], bytes] = {}
+        self._made = 0
 
-    def ahead(self, modules: Sequence[ModuleFile]) -> None:
-        """Read those of ``modules`` that are not in the cache."""
-        if self._together is None or len(modules) < FEW:
+    def ahead(self, modules: Iterable[ModuleFile]) -> None:
+        """Read those of ``modules`` that are not in the cache, once it has turned out that some are not."""
+        if self._together is None or self._made < FEW:
             return
         missing = sorted(self._missing(modules), key=lambda sized: -sized[0])
         if len(missing) < FEW:
@@ -149,7 +150,7 @@ class KeepingReader:
                 self._cache.keep(module.kind, key, read[1])
                 self._ready[module.kind, key] = read[1]
 
-    def _missing(self, modules: Sequence[ModuleFile]) -> Iterator[tuple[int, ModuleFile]]:
+    def _missing(self, modules: Iterable[ModuleFile]) -> Iterator[tuple[int, ModuleFile]]:
         """Modules that have to be read, with their sizes; others are made ready."""
         for module in modules:
             try:
@@ -205,5 +206,6 @@ class KeepingReader:
             except msgspec.MsgspecError:  # kept by other code, against all odds: made again, and replaced
                 pass
         made = make()
+        self._made += 1
         self._cache.keep(kind, key, msgspec.msgpack.encode(made))
         return made
