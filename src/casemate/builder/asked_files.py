@@ -24,8 +24,8 @@ from casemate.errors import ProjectError
 from casemate.project import PROJECT_FILE, Project
 
 _TZIF: Final = b"TZif"
-_ZONE: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
-_LOCALE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z0-9-]+)?(?:@[A-Za-z]+)?")
+_ZONE: Final = re.compile(r"[A-Za-z0-9_+-]{1,80}(?:/[A-Za-z0-9_+-]{1,80}){0,4}")
+_LOCALE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}(?:\.[A-Za-z0-9-]{1,40})?(?:@[A-Za-z]{1,40})?")
 #: Part of the C library itself. C.UTF-8 is not: glibc 2.35 and newer bring its files.
 _BUILT_IN: Final = frozenset({"C", "POSIX"})
 #: The first that is set decides (setlocale(3)).

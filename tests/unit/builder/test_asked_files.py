@@ -45,7 +45,7 @@ def _asked(
 def test_zones_that_the_host_has_are_taken_and_texts_that_are_none_are_not(tmp_path: Path) -> None:
     zone = "/usr/share/zoneinfo/Europe/Berlin"
     host = {zone: "TZif2", "/usr/share/zoneinfo/zone.tab": "x", "/etc/secret": "TZif"}
-    named = _named("Europe/Berlin", "zone.tab", "No/Where", "../../../etc/secret", "/etc/secret")
+    named = _named("Europe/Berlin", "zone.tab", "No/Where", "../../../etc/secret", "/etc/secret", "a" * 300)
     files = _asked(tmp_path, host, zones=named)
     assert list(files) == [zone]
     assert files[zone].reason == _WHY
