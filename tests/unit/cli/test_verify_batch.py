@@ -443,7 +443,8 @@ def test_a_result_comes_before_the_input_ends(batch: Batch, jobs: str) -> None:
 
 
 def test_an_interrupt_ends_all_processes_without_a_traceback(batch: Batch) -> None:
-    command = casemate(*batch.options, "--jobs", "2")
+    # Where tests run in a shell's background, interrupts are ignored, and that is inherited.
+    command = ["env", "--default-signal=INT", *casemate(*batch.options, "--jobs", "2")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
