@@ -39,8 +39,8 @@ from casemate.builder.closure.trace import add_recorded, keep_traced, refuse_oth
 from casemate.builder.closure.values import Compiler, Interpreter, ModuleSource, PythonClosure, Question
 from casemate.builder.closure.whole import add_whole, reached_distributions, whole_files
 from casemate.builder.contents import ImageFile, Reason, Rule
-from casemate.builder.layout import interpreter_path, site_packages, standard_library
-from casemate.errors import ClosureError
+from casemate.builder.layout import APPLICATION_ROOT, interpreter_path, site_packages, standard_library
+from casemate.errors import ClosureError, ProjectError
 from casemate.project import PROJECT_FILE, ClosureMode, Project
 
 #: The module that site imports at start, from wherever it finds it.
@@ -64,7 +64,8 @@ def find_python_closure(
     Raises:
         ProjectError: The entry point does not exist, or needs a module that is not there; a pattern names
             nothing; a private key is among the application's data; a file is a link out of its folder.
-        ProjectError: The recorded runs are of another environment.
+        ProjectError: The recorded runs are of another environment; the command reaches nothing of the
+            application.
         ClosureError: A module of the application is not valid Python, or the interpreter is too new.
     """
     _require_readable(sources.interpreter)
@@ -83,6 +84,7 @@ def find_python_closure(
     files = _Files(graph, project, sources, distributions)
     files.collect()
     images = files.compiled(compile_modules)
+    _require_application(images)
     return PythonClosure(
         files=images,
         questions=_questions(graph, project) if sources.trace is None else (),
@@ -98,6 +100,21 @@ def find_python_closure(
 def _questions(graph: Graph, project: Project) -> tuple[Question, ...]:
     questions = (*find_questions(graph, project), *named_questions(graph, project))
     return tuple(sorted(questions, key=lambda question: question.where))
+
+
+def _require_application(files: tuple[ImageFile, ...]) -> None:
+    """Refuse a command that reaches nothing of the application, whose folder would not be there."""
+    if not any(file.path.startswith(f"{APPLICATION_ROOT}/") for file in files):
+        raise ProjectError(
+            "command",
+            expected="one that reaches a module of the application",
+            got="only the interpreter's and those of the requirements",
+            where=f"{PROJECT_FILE}: app.command",
+            hint=(
+                'let Casemate serve it: serve = "module:callable"; or name what the program imports: '
+                '[closure] include = ["module:NAME"]'
+            ),
+        )
 
 
 def _require_readable(interpreter: Interpreter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,10 @@ _OTHER_SERVERS: Final = {
     None: (f"{ATTESTER}.asgi_server", f"{ATTESTER}.wsgi_server"),
 }
 _SERVERS: Final = {Interface.WSGI: f"{ATTESTER}.wsgi_server", Interface.ASGI: f"{ATTESTER}.asgi_server"}
+#: An argument that is a module, or ``MODULE:NAME``, or an option with one.
+_NAMED: Final = re.compile(
+    r"(?:-A|--[a-z]+=)?(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?::[A-Za-z_][\w.]*(?:\(.*\))?)?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +146,20 @@ def _add_application(graph: Graph, project: Project, sources: Sources) -> str:
             "entry point", expected=f"a file {command[1]} in app.source", got="none", where=place
         )
     _add_entry(graph, module, detail, place, main=True)
+    for argument in command[3 if command[1] == "-m" else 2 :]:
+        _add_named(graph, argument, detail)
     return module
+
+
+def _add_named(graph: Graph, argument: str, detail: str) -> None:
+    """The application's own module that an argument names, as for uvicorn, ``flask --app``, ``celery -A``.
+
+    The server imports it by that name, which no import statement shows.
+    """
+    named = _NAMED.fullmatch(argument)
+    found = None if named is None else graph.finder.find(named["module"])
+    if found is not None and found.root is not None and found.root.owner is Owner.APPLICATION:
+        graph.add(found.name, Step(rule=Rule.ENTRY_POINT, by=None, detail=detail))
 
 
 def _add_entry(graph: Graph, module: str, detail: str, place: str, *, main: bool) -> None:

@@ -1,5 +1,6 @@
 """What frameworks look for by name, as rules.toml has it."""
 
+import json
 import zlib
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from casemate.builder.closure import extensions
 from casemate.builder.closure.extensions import names_in_extension
 from casemate.builder.closure.rules import load_rules
+from casemate.errors import ProjectError
 
 SITE = "/opt/python/lib/python3.11/site-packages"
 DJANGO = {
@@ -135,3 +137,31 @@ def test_an_extension_reaches_a_module_whose_name_runs_into_the_next_word(world:
     files = world.files()
     assert f"{SITE}/pkg/inner/_second.pyc" in files
     assert f"{SITE}/pkg/inner/_third.pyc" not in files
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("web.main:app",), ("--app", "web.main"), ("--app=web.main:make()", "run"), ("-Aweb.main", "x")],
+)
+def test_the_module_that_a_command_names_to_its_server_is_an_entry_point(
+    world: Any, arguments: tuple[str, ...]
+) -> None:
+    world.app({"web/__init__.py": "", "web/main.py": "import json", "unused.py": ""})
+    command = json.dumps(["python", "-m", "doctest", *arguments])
+    files = world.files(app=f"command = {command}")
+    own = [path for path in files if path.startswith("/app/")]
+    assert own == ["/app/web/__init__.pyc", "/app/web/main.pyc"]
+
+
+def test_a_command_that_reaches_nothing_of_the_application_is_refused(world: Any) -> None:
+    world.app({"web.py": ""})
+    with pytest.raises(ProjectError) as caught:
+        world.files(app='command = ["python", "-m", "doctest", "--port", "80", "json"]')
+    assert str(caught.value) == (
+        "command: expected one that reaches a module of the application, got only the interpreter's and "
+        "those of the requirements (casemate.toml: app.command)"
+    )
+    assert caught.value.hint == (
+        'let Casemate serve it: serve = "module:callable"; or name what the program imports: [closure] '
+        'include = ["module:NAME"]'
+    )
