@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from casemate.builder.closure.data import application_files, is_written
 from casemate.builder.layout import APPLICATION_ROOT, GLIBC_ROOT, NATIVE_ROOT, PYTHON_HOME
 from casemate.project.editing import add_to_list, set_value
 from casemate.project.places import hides_measured, is_plain
@@ -107,11 +108,14 @@ def included(path: str, source: Path) -> str | None:
 
 
 def _own(name: str, source: Path) -> str | None:
-    """A file or a folder of the application itself, if it is there to be taken."""
-    place = source / name
-    if place.is_dir():
-        return f"{name}/**"
-    if not place.is_file():
+    """A file or a folder of the application itself, if it is there to be taken.
+
+    Not what a pattern never names, such as ``.env``, nor what the application may write, such as databases.
+    """
+    files = application_files(source)
+    if (source / name).is_dir():
+        return f"{name}/**" if any(file.startswith(f"{name}/") for file in files) else None
+    if name not in files or is_written(name):
         return None
     module = _MODULE.fullmatch(name)
     return name if module is None else f"module:{module['stem'].replace('/', '.')}"

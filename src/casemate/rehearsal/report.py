@@ -15,6 +15,9 @@ from casemate.rehearsal.learning import writable_folder
 from casemate.rehearsal.printed import Said
 
 _INCLUDE: Final = "add it to [closure] include in casemate.toml and build again"
+_HIDDEN: Final = (
+    "the image has no hidden files; in casemate.toml variables go into [env], secrets into [secrets]"
+)
 _REMEDIES: Final = {
     Kind.UNTRUSTED: _INCLUDE,
     Kind.CHANGED: "it is not the file that was measured; restore it, or build again",
@@ -125,6 +128,8 @@ class Report:
         if folder in (_SECRETS, *(self.said.secret_folders if self.said is not None else ())):
             line = f'"{path}" = "kbs:///default/NAME/{posixpath.basename(path)}"'
             return f"it is not in [secrets] of casemate.toml; add {line}, NAME being that of [app]"
+        if posixpath.basename(path).startswith("."):
+            return _HIDDEN
         if path.startswith(_BUILT_FROM):
             return _INCLUDE
         return _outside(path)

@@ -262,6 +262,10 @@ def failed(printed: str) -> RehearsalError:
                 "NAME being that of [app]"
             ),
         ),
+        (
+            "/app/.env",
+            "the image has no hidden files; in casemate.toml variables go into [env], secrets into [secrets]",
+        ),
         ("/app/data.csv", "add it to [closure] include in casemate.toml and build again"),
         (
             "/srv/data.csv",

@@ -22,6 +22,9 @@ def source(tmp_path: Path) -> Path:
     (tmp_path / "data/table.csv").touch()
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/late.py").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / ".env").touch()
+    (tmp_path / "shop.sqlite3").touch()
     return tmp_path
 
 
@@ -38,6 +41,9 @@ def source(tmp_path: Path) -> Path:
         ("/app/data/table.csv", "data/table.csv"),
         ("/app/shop/late.py", "module:shop.late"),
         ("/app/nothing.csv", None),
+        ("/app/.env", None),
+        ("/app/shop.sqlite3", None),
+        ("/app/empty", None),
         ("/lib/native/libpq.so.5", "library:libpq.so.5"),
         ("/usr/share/zoneinfo/Europe/Berlin", "zone:Europe/Berlin"),
         ("/run/secrets/key", None),
