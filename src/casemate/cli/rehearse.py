@@ -180,7 +180,8 @@ def _show_learned(learning: Learning, *, write: bool) -> None:
     if not learning.changes:
         click.echo("learned: nothing that casemate.toml could change", err=True)
         return
-    click.echo(learning.difference, nl=False, err=True)
+    for line in learning.difference.removesuffix("\n").split("\n"):
+        click.echo(printable(line.replace("\t", "    ")), err=True)
     for change in learning.changes:
         click.echo(printable(f"learned from: {change.because}"), err=True)
     done = "written; build the bundle again" if write else "not written; --write changes the file"
