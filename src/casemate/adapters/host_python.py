@@ -259,7 +259,7 @@ def _locked(project: Path, requirements: str) -> str:
             where=f"{PROJECT_FILE}: app.requirements",
             hint='run `uv lock`, and write requirements = "uv.lock"',
         )
-    return _pinned(file, requirements)
+    return pinned(file, requirements)
 
 
 def _export(folder: Path, requirements: str) -> str:
@@ -270,8 +270,16 @@ def _export(folder: Path, requirements: str) -> str:
     return "".join(f"{line}\n" for line in _logical_lines(done.stdout.decode()))
 
 
-def _pinned(file: Path, requirements: str) -> str:
-    """The lines of a requirements file, each of which must pin one version."""
+def pinned(file: Path, requirements: str) -> str:
+    """The lines of a requirements file, each of which must pin one version.
+
+    Args:
+        file: The file.
+        requirements: Its name in ``casemate.toml``.
+
+    Raises:
+        ProjectError: One does not.
+    """
     try:
         lines = _logical_lines(file.read_text("utf-8"))
     except UnicodeDecodeError as error:
@@ -289,7 +297,7 @@ def _pinned(file: Path, requirements: str) -> str:
                 expected="one version, written NAME==VERSION",
                 got=line if len(line) < 80 else f"{line[:77]}…",
                 where=requirements,
-                hint="pin it, or lock the requirements: uv pip compile --generate-hashes FILE.in -o FILE.txt",
+                hint=_lock_hint(requirements),
             )
     return "".join(f"{line}\n" for line in lines)
 
@@ -384,14 +392,21 @@ def _require_complete(tree: Path, interpreter: Interpreter, scratch: Path, requi
     ]
     if not unmet:
         raise ToolchainError("uv pip check", got=_last_line(done.stderr.decode(errors="replace")))
-    lock = "requirements.lock" if requirements != "requirements.lock" else "complete.lock"
     raise ProjectError(
         "requirements",
         expected="all that they require in turn, because nothing else is installed",
         got="; ".join(sorted(unmet)[:3]) + (f"; and {len(unmet) - 3} more" if len(unmet) > 3 else ""),
         where=requirements,
-        hint=f"run `uv pip compile --generate-hashes {requirements} -o {lock}`, and write "
-        f'requirements = "{lock}"; or `uv lock`, and requirements = "uv.lock"',
+        hint=_lock_hint(requirements),
+    )
+
+
+def _lock_hint(requirements: str) -> str:
+    """How everything that a file requires comes to be pinned."""
+    lock = "requirements.lock" if requirements != "requirements.lock" else "complete.lock"
+    return (
+        f"run `uv pip compile --generate-hashes {requirements} -o {lock}`, and write "
+        f'requirements = "{lock}"; or `uv lock`, and requirements = "uv.lock"'
     )
 
 

@@ -220,10 +220,24 @@ def _show(path: Path, survey: Survey | None, draft: Draft, *, as_json: bool) -> 
     click.echo(printable(f"Wrote {path}: {draft.serve or ' '.join(draft.command or ())}"))
     if not draft.is_locked and draft.requirements is not None:
         click.echo(f"{draft.requirements} is missing; `uv lock` makes it.", err=True)
+    if survey is not None and draft.is_locked and draft.requirements is not None:
+        _warn_unless_pinned(path.parent, draft.requirements)
     if survey is not None and draft.foreign:
         click.echo(printable(_unlocked(survey)), err=True)
     for name, where in draft.unset if survey is not None else ():
         click.echo(printable(f"{name} has no value yet; the application reads it in {where}."), err=True)
+
+
+def _warn_unless_pinned(directory: Path, requirements: str) -> None:
+    """Say now what a build would say of requirements that pin nothing."""
+    from casemate.adapters.host_python import pinned
+
+    if requirements == "uv.lock":
+        return
+    try:
+        pinned(directory / requirements, requirements)
+    except ProjectError as error:
+        click.echo(printable(f"warning: {error}: {error.hint}"), err=True)
 
 
 def _unlocked(survey: Survey) -> str:

@@ -355,7 +355,8 @@ def test_a_requirement_that_is_not_pinned_is_refused(
         f"requirement: expected one version, written NAME==VERSION, got {line} (requirements.txt)"
     )
     assert caught.value.hint == (
-        "pin it, or lock the requirements: uv pip compile --generate-hashes FILE.in -o FILE.txt"
+        "run `uv pip compile --generate-hashes requirements.txt -o requirements.lock`, and write "
+        'requirements = "requirements.lock"; or `uv lock`, and requirements = "uv.lock"'
     )
     assert not (tmp_path / "environment").exists()
 

@@ -172,6 +172,17 @@ def test_a_missing_lock_is_said(shop: Path, capsys: pytest.CaptureFixture[str]) 
     assert "# missing: run `uv lock`" in (shop / "casemate.toml").read_text()
 
 
+def test_requirements_that_pin_nothing_are_said(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shop / "uv.lock").unlink()
+    (shop / "requirements.txt").write_text("flask==3.1.3\nsqlalchemy\n")
+    assert run(["init", str(shop)]) == 0
+    assert (
+        "warning: requirement: expected one version, written NAME==VERSION, got sqlalchemy "
+        "(requirements.txt): run `uv pip compile --generate-hashes requirements.txt -o requirements.lock`, and "
+        'write requirements = "requirements.lock"; or `uv lock`, and requirements = "uv.lock"\n'
+    ) in capsys.readouterr().err
+
+
 def test_a_program_with_its_own_server_and_nothing_to_install(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("if __name__ == '__main__':\n    print(1)\n")
     assert run(["init", str(tmp_path)]) == 0
