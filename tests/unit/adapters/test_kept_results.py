@@ -163,6 +163,27 @@ def test_a_folder_of_another_user_is_not_used(tmp_path: Path) -> None:
         assert results.warning == f"{folder} is not used: it belongs to another user"
 
 
+def test_a_folder_that_others_could_replace_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    folder = tmp_path / "shared" / FOLDER
+    with KeptResults(tmp_path / "shared") as results:
+        assert results.warning == f"{folder} is not used: others can change the folder around it"
+    (tmp_path / "shared").chmod(0o1777)
+    with KeptResults(tmp_path / "shared") as results:
+        assert results.warning is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_folder_in_one_of_another_user_is_not_used(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4711, 4711)
+    with KeptResults(tmp_path) as results:
+        assert (
+            results.warning
+            == f"{tmp_path / FOLDER} is not used: the folder around it belongs to another user"
+        )
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / FOLDER).symlink_to(tmp_path / "elsewhere")
