@@ -375,7 +375,7 @@ class Tree:
         """
         if number != errno.ENOENT:
             return Denied(number)
-        if path.count("/") == 1 and path not in _GUESSED:
+        if path.count("/") == 1 and path not in _GUESSED and not path.startswith("/."):
             return Denied(number, (path, Kind.MISSING))
         own = path.startswith(f"{APPLICATION_ROOT}/") and not path.endswith("/__pycache__")
         known = path in self._left_out or image_path(self._plan.root, path) in self._plan.trusted
