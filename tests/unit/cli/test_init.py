@@ -178,8 +178,8 @@ def test_requirements_that_pin_nothing_are_said(shop: Path, capsys: pytest.Captu
     assert run(["init", str(shop)]) == 0
     assert (
         "warning: requirement: expected one version, written NAME==VERSION, got sqlalchemy "
-        "(requirements.txt): run `uv pip compile --generate-hashes requirements.txt -o requirements.lock`, and "
-        'write requirements = "requirements.lock"; or `uv lock`, and requirements = "uv.lock"\n'
+        "(requirements.txt): run `uv pip compile --generate-hashes requirements.txt -o requirements.lock`, "
+        'and write requirements = "requirements.lock"; or `uv lock`, and requirements = "uv.lock"\n'
     ) in capsys.readouterr().err
 
 
