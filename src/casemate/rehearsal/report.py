@@ -48,7 +48,9 @@ def _outside(path: str) -> str:
         "of [app] source and name it in [closure] include"
     )
     folder = path if posixpath.dirname(path) == "/" else writable_folder(path)
-    return text if folder is None else f'{text}; to write there, add "{folder}" = "tmpfs" to [mounts]'
+    if folder is None:
+        return text
+    return f'{text}; to write there, name the folder of the file in [mounts], such as "{folder}" = "tmpfs"'
 
 
 class Stop(Enum):

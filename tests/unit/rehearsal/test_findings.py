@@ -271,8 +271,8 @@ def failed(printed: str) -> RehearsalError:
             "/srv/data.csv",
             (
                 "the image has files of the application and its requirements only; keep what is read in the "
-                "folder of [app] source and name it in [closure] include; to write there, add "
-                '"/srv" = "tmpfs" to [mounts]'
+                "folder of [app] source and name it in [closure] include; to write there, name the folder of "
+                'the file in [mounts], such as "/srv" = "tmpfs"'
             ),
         ),
     ],
