@@ -15,6 +15,9 @@ from casemate.rehearsal.learning import writable_folder
 from casemate.rehearsal.printed import Said
 
 _INCLUDE: Final = "add it to [closure] include in casemate.toml and build again"
+_OWN: Final = (
+    f"{_INCLUDE}; where [app] source has no such file, the application lacks it here as it does outside"
+)
 _HIDDEN: Final = (
     "the image has no hidden files; in casemate.toml variables go into [env], secrets into [secrets]"
 )
@@ -24,8 +27,6 @@ _REMEDIES: Final = {
 }
 #: Folder that programs look for secrets in, whether one has been placed there or not.
 _SECRETS: Final = "/run/secrets"
-#: Folders of the image that are filled from the environment, so that [closure] include reaches them.
-_BUILT_FROM: Final = (f"{APPLICATION_ROOT}/", f"{PYTHON_HOME}/")
 #: Exit codes with which an application that was told to stop may end: by itself, by SIGTERM, by SIGKILL.
 _STOPPED: Final = (0, 128 + 15, 128 + 9)
 
@@ -132,7 +133,9 @@ class Report:
             return f"it is not in [secrets] of casemate.toml; add {line}, NAME being that of [app]"
         if posixpath.basename(path).startswith("."):
             return _HIDDEN
-        if path.startswith(_BUILT_FROM):
+        if path.startswith(f"{APPLICATION_ROOT}/"):
+            return _OWN
+        if path.startswith(f"{PYTHON_HOME}/"):
             return _INCLUDE
         return _outside(path)
 

@@ -300,7 +300,10 @@ class TestCommand:
             f"refused: missing {name}, asked for by /app/main.py:4 <module>",
             "refused: read-only /app/new, asked for by /app/main.py:4 <module>",
             "refused: read-only /app/other, asked for by /app/main.py:4 <module>",
-            f"what to do about {name}: add it to [closure] include in casemate.toml and build again",
+            (
+                f"what to do about {name}: add it to [closure] include in casemate.toml and build again; "
+                "where [app] source has no such file, the application lacks it here as it does outside"
+            ),
             (
                 "what to do about /app/new and 1 more: the image is read-only, the application's own folder "
                 "too; let it write below /tmp, or in another folder that [mounts] of casemate.toml names: "

@@ -266,7 +266,13 @@ def failed(printed: str) -> RehearsalError:
             "/app/.env",
             "the image has no hidden files; in casemate.toml variables go into [env], secrets into [secrets]",
         ),
-        ("/app/data.csv", "add it to [closure] include in casemate.toml and build again"),
+        (
+            "/app/data.csv",
+            (
+                "add it to [closure] include in casemate.toml and build again; where [app] source has no "
+                "such file, the application lacks it here as it does outside"
+            ),
+        ),
         (
             "/srv/data.csv",
             (
