@@ -5,7 +5,7 @@
 The enclave is `large-64G` of `tests/vectors/measurement`: 64 GiB, 128 threads, 16.8 million pages, 1.1 GB of
 records. Four things are timed in the same process, in turn, and the fastest run of each counts:
 
-- `casemate`: `casemate.builder.measurement.measure`
+- `casemate`: `casemate.builder.enclave.measurement.measure`
 - `plain`: `tests/reference_measurement.py`, one record built and one hash update per page
 - `inlined`: the same for the heap alone, as one bare loop with nothing but `pack` and `update` in it
 - `floor`: `hashlib.sha256` over as many bytes as there are records, in pieces of 256 KiB
@@ -29,8 +29,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from casemate.builder.enclave import EnclaveLayout
-from casemate.builder.measurement import layout_of, measure
+from casemate.builder.enclave.address_space import EnclaveLayout
+from casemate.builder.enclave.measurement import layout_of, measure
 
 ROOT = Path(__file__).parents[1]
 VECTORS = ROOT / "tests/vectors/measurement"

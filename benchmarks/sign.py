@@ -39,9 +39,9 @@ from pathlib import Path
 from typing import Any
 
 from casemate.adapters.file_keys import open_key
-from casemate.builder.enclave import EnclaveLayout
-from casemate.builder.measurement import layout_of, measure
-from casemate.builder.signing import enclave_identity, make_sigstruct
+from casemate.builder.enclave.address_space import EnclaveLayout
+from casemate.builder.enclave.measurement import layout_of, measure
+from casemate.builder.signing.sigstruct import enclave_identity, make_sigstruct
 from casemate.formats.manifest import EnclaveSettings, load_measured_manifest
 from casemate.formats.sgx.sigstruct import SigningDate
 
@@ -66,7 +66,7 @@ print(time.perf_counter() - start)
 MEASURE = """
 import sys, time
 from pathlib import Path
-from casemate.builder.measurement import measure
+from casemate.builder.enclave.measurement import measure
 manifest, image = (Path(name).read_bytes() for name in sys.argv[1:])
 start = time.perf_counter()
 digest = measure(manifest, image)

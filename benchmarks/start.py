@@ -44,8 +44,8 @@ sys.path.insert(0, str(ROOT))
 from tests.support.debian_image import MIRROR, PACKAGES, SUITE, DebianImage, Start, debian_image, why_not  # noqa: E402  # needs the path
 
 from casemate.adapters.gramine_installation import GramineInstallation  # noqa: E402
-from casemate.builder.bundle import Bundle  # noqa: E402
-from casemate.builder.image import unpack_image  # noqa: E402
+from casemate.builder.bundles.bundle import Bundle  # noqa: E402
+from casemate.builder.packing.image import unpack_image  # noqa: E402
 from casemate.cli.main import run as casemate  # noqa: E402
 from casemate.errors import CasemateError  # noqa: E402
 from casemate.formats.manifest import dump_manifest, load_manifest  # noqa: E402

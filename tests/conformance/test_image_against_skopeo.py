@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.support.image_files import append_signature, image_file
 
-from casemate.builder.image import ImageContents, write_image
-from casemate.builder.layers import LayerFile
-from casemate.builder.tcb import TrustedContent
+from casemate.builder.bundles.tcb import TrustedContent
+from casemate.builder.packing.image import ImageContents, write_image
+from casemate.builder.packing.layers import LayerFile
 
 pytestmark = pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo to compare with")
 

@@ -18,7 +18,7 @@ from tests.support.elf_writer import ElfFile, write_elf
 
 from casemate.adapters.host_loader import HostFiles, host_search_rules
 from casemate.adapters.host_python import describe_interpreter
-from casemate.builder.loader import Loader, SearchRules
+from casemate.builder.native.loader import Loader, SearchRules
 from casemate.errors import ClosureError
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc to make ELF files")

@@ -9,10 +9,10 @@ import tarfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.tcb import Tcb, TcbFile
 from casemate.builder.contents import Considered, Reason, Rule
-from casemate.builder.layers import LayerFile, layer_chunks, layer_entries
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.tcb import Tcb, TcbFile
+from casemate.builder.packing.layers import LayerFile, layer_chunks, layer_entries
 from casemate.errors import FormatError
 from casemate.formats.oci import (
     CONFIG_TYPE,

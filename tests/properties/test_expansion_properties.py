@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casemate.builder.trusted_files import expand_manifest
+from casemate.builder.trusted.trusted_files import expand_manifest
 
 NAMES = st.sampled_from(("a", "b", ".c", "d e", "B", "ü"))
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(tuple)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.image_files import image_file
 
+from casemate.builder.bundles.tcb import TrustedContent
+from casemate.builder.enclave.manifest import LibOs, foreign_settings, make_manifest
 from casemate.builder.lint import Severity, lint_manifest
-from casemate.builder.manifest import LibOs, foreign_settings, make_manifest
-from casemate.builder.tcb import TrustedContent
 from casemate.errors import CasemateError, ProjectError
 from casemate.formats.gramine_versions import VERSIONS, gramine_version
 from casemate.formats.manifest import dump_manifest, load_measured_manifest, missing_for_measurement

@@ -13,7 +13,7 @@ import tomli_w
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from casemate.builder.measurement import measure
+from casemate.builder.enclave.measurement import measure
 from casemate.errors import FormatError
 from casemate.formats.elf import ElfImage
 from casemate.formats.manifest import (

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.support.small_bundle import KEY
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.attached_signature import attached_sigstruct
-from casemate.builder.signing import SigningSubject, enclave_identity
-from casemate.builder.signing_policy import LastRelease
-from casemate.builder.signing_request import FILES, SigningRequest, require_request
+from casemate.builder.bundles.attached_signature import attached_sigstruct
+from casemate.builder.signing.policy import LastRelease
+from casemate.builder.signing.request import FILES, SigningRequest, require_request
+from casemate.builder.signing.sigstruct import SigningSubject, enclave_identity
 from casemate.errors import CasemateError, FormatError, RefusedError
 from casemate.formats.manifest import CpuFeature, CpuFeatures, EnclaveSettings
 from casemate.formats.sgx.report import MrEnclave, MrSigner

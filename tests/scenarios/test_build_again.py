@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 
 PROJECT = '[app]\nname = "hello"\nserve = "hello:app"\ninterface = "wsgi"\nrequirements = ""\n'
 CODE = """

@@ -13,9 +13,9 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from tests.support.sample_bundle import INTERPRETER_IS_WHOLE, SMALLEST_RATIO, Conditions, build_sample
 
-from casemate.builder.bundle import Bundle
-from casemate.builder.image import unpack_image
+from casemate.builder.bundles.bundle import Bundle
 from casemate.builder.lint import lint_manifest
+from casemate.builder.packing.image import unpack_image
 from casemate.cli.main import run
 from casemate_attester.configuration import Workload
 

@@ -13,11 +13,11 @@ from tests.support.sample_bundle import ROOT, Conditions, build_sample
 
 from casemate.adapters.host_loader import host_search_rules
 from casemate.adapters.host_python import describe_interpreter
-from casemate.builder.bundle import Bundle
-from casemate.builder.image import unpack_image
-from casemate.builder.libraries import GLIBC_FILES
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.enclave.measurement import measure
 from casemate.builder.lint import lint_manifest
-from casemate.builder.measurement import measure
+from casemate.builder.native.libraries import GLIBC_FILES
+from casemate.builder.packing.image import unpack_image
 from casemate.cli.main import run
 from casemate.formats.manifest import load_manifest
 from casemate.formats.oci import ImageConfig

@@ -14,7 +14,7 @@ import pytest
 import uv
 from tests.support.console import run_session
 
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/guides/dockerfile.md"

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.debian_image import write_layout
 
-from casemate.builder.libraries import GLIBC_FILES
+from casemate.builder.native.libraries import GLIBC_FILES
 
 VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 #: The interpreter in the image.

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.elf_writer import ElfFile, write_elf
 
 from casemate.builder.contents import ImageFile, Reason, Rule
-from casemate.builder.image import ImageDocuments, ImageLayout, signed_image, write_signed_image
-from casemate.builder.loader import SearchRules
+from casemate.builder.native.loader import SearchRules
+from casemate.builder.packing.image import ImageDocuments, ImageLayout, signed_image, write_signed_image
 
 INTERPRETER = "/lib64/ld-linux-x86-64.so.2"
 PROGRAM = "/opt/python/bin/python3.11"

@@ -12,20 +12,20 @@ from tests.support.image_files import image_file
 from tests.support.projects import project
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.bundle import Bundle, new_bundle
-from casemate.builder.bundle_signing import put_signature, signable_bundle
+from casemate.builder.bundles.bundle import Bundle, new_bundle
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.reference_values import make_reference_values
+from casemate.builder.bundles.sbom import is_metadata, make_sbom
+from casemate.builder.bundles.signing import put_signature, signable_bundle
+from casemate.builder.bundles.tcb import Tcb, TrustedContent
 from casemate.builder.contents import Considered
-from casemate.builder.image import ImageContents, write_image
-from casemate.builder.layers import LayerFile
-from casemate.builder.manifest import LibOs, make_manifest
-from casemate.builder.measurement import measure
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.reference_values import make_reference_values
-from casemate.builder.sbom import is_metadata, make_sbom
-from casemate.builder.signing import enclave_attributes, make_sigstruct
-from casemate.builder.signing_policy import SigningPolicy
-from casemate.builder.system_files import workload
-from casemate.builder.tcb import Tcb, TrustedContent
+from casemate.builder.enclave.manifest import LibOs, make_manifest
+from casemate.builder.enclave.measurement import measure
+from casemate.builder.native.system_files import workload
+from casemate.builder.packing.image import ImageContents, write_image
+from casemate.builder.packing.layers import LayerFile
+from casemate.builder.signing.policy import SigningPolicy
+from casemate.builder.signing.sigstruct import enclave_attributes, make_sigstruct
 from casemate.builder.writing import write_files
 from casemate.formats.deployment import Deployment
 from casemate.formats.gramine_versions import gramine_version

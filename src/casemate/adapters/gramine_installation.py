@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from casemate.builder.gramine import OLDEST_SECURE
+from casemate.builder.enclave.gramine import OLDEST_SECURE
 from casemate.errors import ToolchainError
 
 #: Prefixes below which distributions, meson's default and people install Gramine.

@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from casemate.builder.loader import SearchRules
-from casemate.builder.loader_diagnostics import search_rules
+from casemate.builder.native.loader import SearchRules
+from casemate.builder.native.loader_diagnostics import search_rules
 from casemate.errors import FormatError, ToolchainError
 from casemate.formats.elf_dynamic import ElfDynamic
 from casemate.formats.loader_cache import LoaderCache

@@ -8,8 +8,8 @@ from typing import Final
 
 from casemate.builder.foreign import ImageRoot
 from casemate.builder.foreign.running import ImagePrograms
-from casemate.builder.loader import SearchRules
-from casemate.builder.loader_diagnostics import search_rules
+from casemate.builder.native.loader import SearchRules
+from casemate.builder.native.loader_diagnostics import search_rules
 from casemate.errors import FormatError, ToolchainError
 from casemate.formats.elf_dynamic import ElfDynamic
 from casemate.formats.loader_cache import LoaderCache

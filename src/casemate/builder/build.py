@@ -7,19 +7,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from casemate.builder.asked_files import asked_files
-from casemate.builder.bundle import Bundle, new_bundle
+from casemate.builder.bundles.bundle import Bundle, new_bundle
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.reference_values import make_reference_values
+from casemate.builder.bundles.sbom import is_metadata, make_sbom
+from casemate.builder.bundles.tcb import Tcb, TrustedContent
 from casemate.builder.closure import Interpreter, PythonClosure
 from casemate.builder.contents import Considered, ImageFile
-from casemate.builder.find_library import with_find_library
-from casemate.builder.image import ImageContents, write_image
-from casemate.builder.layers import LayerFile
+from casemate.builder.enclave.manifest import LibOs, make_manifest
+from casemate.builder.enclave.measurement import measure
 from casemate.builder.layout import PYTHON_HOME, interpreter_path
-from casemate.builder.libraries import LibrarySources, check_libraries, find_libraries
-from casemate.builder.manifest import LibOs, make_manifest
-from casemate.builder.measurement import measure
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.openssl import openssl_files
+from casemate.builder.native.asked_files import asked_files
+from casemate.builder.native.find_library import with_find_library
+from casemate.builder.native.libraries import LibrarySources, check_libraries, find_libraries
+from casemate.builder.native.openssl import openssl_files
+from casemate.builder.native.psycopg_connects import with_psycopg_that_waits
+from casemate.builder.native.system_files import HostSystem, system_files
+from casemate.builder.packing.image import ImageContents, write_image
+from casemate.builder.packing.layers import LayerFile
+from casemate.builder.packing.slimming import slim
 from casemate.builder.preflight import (
     Finding,
     Subject,
@@ -28,13 +34,7 @@ from casemate.builder.preflight import (
     joined,
     require_acceptable,
 )
-from casemate.builder.psycopg_connects import with_psycopg_that_waits
-from casemate.builder.reference_values import make_reference_values
-from casemate.builder.sbom import is_metadata, make_sbom
-from casemate.builder.signing import enclave_attributes
-from casemate.builder.slimming import slim
-from casemate.builder.system_files import HostSystem, system_files
-from casemate.builder.tcb import Tcb, TrustedContent
+from casemate.builder.signing.sigstruct import enclave_attributes
 from casemate.builder.writing import write_files
 from casemate.errors import ClosureError
 from casemate.formats.deployment import Deployment

@@ -77,7 +77,7 @@ def command(
     Without Gramine on this machine the measurement is simulated: the bundle can be
     rehearsed and shown, and holds on no SGX machine.
     """
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
 
     image = _image(image_request(source, python, options["registry"]), options)
     expected = _expected(options["expect"])
@@ -159,7 +159,7 @@ def build_bundle(
         image: The image with the application; ``None``: it lies in ``directory``.
     """
     from casemate.builder.build import build
-    from casemate.builder.cautions import cautions
+    from casemate.builder.enclave.cautions import cautions
     from casemate.cli.shown_findings import findings_shown
 
     with (

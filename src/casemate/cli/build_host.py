@@ -58,7 +58,7 @@ def host_application(project: Project, directory: Path, python: Path | None, wor
 def host_machine(interpreter: Interpreter, work: Work) -> Machine:
     """The libraries and system files of this machine."""
     from casemate.builder.build import Machine
-    from casemate.builder.system_files import HostSystem
+    from casemate.builder.native.system_files import HostSystem
     from casemate.cli.build_platform import ZONES, host_ca_bundle, host_libraries, platform_of
 
     libraries = host_libraries(interpreter.executable, work)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from casemate.builder.foreign import ImageRoot
     from casemate.builder.foreign.application import ImageApplication
     from casemate.builder.foreign.running import ImagePrograms
-    from casemate.builder.system_files import HostSystem
+    from casemate.builder.native.system_files import HostSystem
     from casemate.cli.build_keeping import Keeping
     from casemate.cli.build_platform import Work
     from casemate.cli.image_source import RegistryOptions
@@ -451,7 +451,7 @@ def _machine(opened: OpenedImage, root: ImageRoot, project: Project, work: Work)
     """The libraries and system files of the image; Gramine's own loader runs with this machine's."""
     from casemate.adapters.image_loader import image_search_rules
     from casemate.builder.build import Machine
-    from casemate.builder.libraries import LibrarySources
+    from casemate.builder.native.libraries import LibrarySources
     from casemate.cli.build_platform import host_libraries, platform_of
 
     program = opened.root.path(opened.interpreter.executable)
@@ -471,7 +471,7 @@ def _machine(opened: OpenedImage, root: ImageRoot, project: Project, work: Work)
 
 def _system(root: ImageRoot, project: Project) -> HostSystem:
     """Authorities and time zones of the image, else of this machine."""
-    from casemate.builder.system_files import DEFAULT_TIME_ZONE, HostSystem, time_zone
+    from casemate.builder.native.system_files import DEFAULT_TIME_ZONE, HostSystem, time_zone
     from casemate.cli.build_platform import CA_BUNDLES, ZONES, host_ca_bundle
 
     bundle = next((root.file(path) for path in CA_BUNDLES if root.identity(path) is not None), None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from casemate.adapters.gramine_installation import GramineInstallation
     from casemate.builder.build import Platform
-    from casemate.builder.libraries import LibrarySources
+    from casemate.builder.native.libraries import LibrarySources
     from casemate.cli.build_keeping import Keeping
     from casemate.settings import Settings
 
@@ -45,7 +45,7 @@ def host_ca_bundle() -> Path:
 def host_libraries(program: Path, work: Work) -> LibrarySources:
     """Libraries as the loader of ``program`` finds them on this machine."""
     from casemate.adapters.host_loader import HostFiles, host_search_rules
-    from casemate.builder.libraries import LibrarySources
+    from casemate.builder.native.libraries import LibrarySources
 
     return LibrarySources(
         files=HostFiles(),
@@ -62,10 +62,10 @@ def platform_of(gramine: GramineInstallation | None, sources: Callable[[Path], L
         sources: Where a program of this machine finds its libraries; asked for Gramine's loader only.
     """
     from casemate.builder.build import Platform
-    from casemate.builder.layers import LayerFile
+    from casemate.builder.enclave.manifest import LibOs
     from casemate.builder.layout import GRAMINE_ROOT
-    from casemate.builder.libraries import libraries_outside
-    from casemate.builder.manifest import LibOs
+    from casemate.builder.native.libraries import libraries_outside
+    from casemate.builder.packing.layers import LayerFile
 
     if gramine is None:
         from casemate.simulator.platform_image import platform_image

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from casemate.builder.difference import Difference, Moved
+    from casemate.builder.bundles.difference import Difference, Moved
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 #: Characters of a value that a stranger may have had a hand in.
@@ -27,8 +27,8 @@ def command(old: Path, new: Path, *, as_json: bool) -> None:
     The documents are believed: verify bundle says whether they may be. The exit code is 0 whether there are
     differences or none.
     """
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.difference import compare
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.bundles.difference import compare
 
     difference = compare(Bundle.open(old).documents(), Bundle.open(new).documents())
     if as_json:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from casemate.builder.enclave import Area, AreaKind, PageFlags
+from casemate.builder.enclave.address_space import Area, AreaKind, PageFlags
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from casemate.builder.enclave import EnclaveLayout
+    from casemate.builder.enclave.address_space import EnclaveLayout
     from casemate.formats.sgx.report import MrEnclave
 
 _NAMES: Final = {

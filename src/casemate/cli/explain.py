@@ -12,8 +12,8 @@ import click
 from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from casemate.builder.explanation import LeftOut, Trusted
-    from casemate.builder.tcb import TcbFile
+    from casemate.builder.bundles.explanation import LeftOut, Trusted
+    from casemate.builder.bundles.tcb import TcbFile
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _PIPE_WIDTH = 1000
@@ -28,8 +28,8 @@ def command(bundle: Path, name: str, *, as_json: bool) -> None:
 
     PATH is a path in the enclave or the end of one, or the name of a module.
     """
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.explanation import Trusted, explain
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.bundles.explanation import Trusted, explain
 
     answer = explain(Bundle.open(bundle).tcb, name)
     if as_json:
@@ -64,7 +64,7 @@ def _line(file: TcbFile) -> str:
 
 
 def _document(answer: Trusted | LeftOut) -> dict[str, Any]:
-    from casemate.builder.explanation import LeftOut
+    from casemate.builder.bundles.explanation import LeftOut
 
     if isinstance(answer, LeftOut):
         return {"version": 1, "path": answer.path, "trusted": False, "line": answer.line}

@@ -27,7 +27,7 @@ def chosen_version(given: str | None) -> str:
     Raises:
         ToolchainError: A version whose constants are not known.
     """
-    from casemate.builder.gramine import enclave_constants
+    from casemate.builder.enclave.gramine import enclave_constants
 
     version = given or _DEFAULT
     enclave_constants(version)

@@ -44,7 +44,7 @@ def generate(uri: str, *, unencrypted: bool, as_json: bool) -> None:
     URI is file:KEY.pem, which is encrypted unless asked otherwise, or
     pkcs11:token=TOKEN;object=KEY?module-path=MODULE.so, where the key can never be extracted.
     """
-    from casemate.builder.signing import MODULUS_BITS
+    from casemate.builder.signing.sigstruct import MODULUS_BITS
     from casemate.formats.sgx.sigstruct import EXPONENT
 
     signer = generate_key(uri, bits=MODULUS_BITS, exponent=EXPONENT, encrypted=not unencrypted)
@@ -64,7 +64,7 @@ def show(uri: str, *, as_json: bool) -> None:
 
 def _show(key: RsaPublicKey, uri: str, *, as_json: bool) -> None:
     """Print what is known of ``key``; then raise if it cannot sign enclaves."""
-    from casemate.builder.signing import require_enclave_key
+    from casemate.builder.signing.sigstruct import require_enclave_key
     from casemate.formats.public_key import public_key_pem
     from casemate.formats.sgx.sigstruct import mrsigner_of
 

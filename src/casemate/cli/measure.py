@@ -31,7 +31,7 @@ def command(manifest: Path, pal: Path, gramine_version: str | None, *, as_json: 
     The manifest is measured byte for byte as it stands, so it has to be complete: every default filled in and
     every trusted file hashed, as `casemate build` and `casemate sign --output` write it.
     """
-    from casemate.builder.measurement import layout_of, measure_layout
+    from casemate.builder.enclave.measurement import layout_of, measure_layout
     from casemate.cli.reading import read_file
 
     version = chosen_version(gramine_version)

@@ -12,7 +12,7 @@ from casemate.cli.image_source import RegistryOptions, open_registry, registry_o
 from casemate.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from casemate.builder.bundle import BundleDocuments
+    from casemate.builder.bundles.bundle import BundleDocuments
     from casemate.formats.image_reference import ImageReference
 
 
@@ -47,7 +47,7 @@ def command(
     pushed only where they are asked for by name.
     """
     from casemate.adapters.registry import push
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.formats.image_reference import ImageReference
     from casemate.settings import Settings
 

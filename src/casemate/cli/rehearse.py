@@ -12,7 +12,7 @@ import click
 from casemate.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.cli.rehearse_learn import Learning
     from casemate.rehearsal.direct import DirectGramine
     from casemate.rehearsal.recording import Recording
@@ -93,7 +93,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     that it asks for and does not get are reported, with the line of code that asked. Stop it with SIGTERM or
     Ctrl-C.
     """
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.cli.rehearse_learn import Learning, learn_in_rounds, refuse_write_alone
 
     wanted = _Wanted(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from casemate.errors import ProjectError, UsageError
 
 if TYPE_CHECKING:
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.rehearsal.learning import Change
     from casemate.rehearsal.report import Report
 
@@ -142,7 +142,7 @@ def _rebuilt(folder: Path, path: Path, options: Sequence[str]) -> Bundle:
     Raises:
         ProjectError: It cannot be built.
     """
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
 
     command = [sys.executable, "-m", "casemate", "build", str(folder), "-o", str(path), *options]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)

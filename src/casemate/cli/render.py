@@ -14,7 +14,7 @@ from casemate.cli.render_dockerfile import command as dockerfile
 from casemate.errors import UsageError
 
 if TYPE_CHECKING:
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.cluster.objects import KubernetesObject
     from casemate.cluster.workload import Choices, Workload
 
@@ -108,7 +108,7 @@ def read_workload(path: Path) -> Workload:
         RefusedError: The bundle is not signed, or its manifest is not the measured one.
         FormatError: One of its files is missing or not what it has to be.
     """
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.cluster.workload import Identity, Workload, encrypted_folders
     from casemate.errors import RefusedError
     from casemate.formats.manifest import EnclaveSettings, load_measured_manifest

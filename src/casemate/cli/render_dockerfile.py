@@ -11,7 +11,7 @@ import click
 from casemate.errors import UsageError
 
 if TYPE_CHECKING:
-    from casemate.builder.dockerfile import Recipe
+    from casemate.builder.packing.dockerfile import Recipe
 
 _SOURCE = click.Path(exists=True, file_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -37,7 +37,7 @@ def command(
     Without --base the build asks for it: --build-arg BASE=NAME --build-arg BASE_SHA256=…. Without --gramine
     the bundle is simulated.
     """
-    from casemate.builder.dockerfile import dockerfile_files
+    from casemate.builder.packing.dockerfile import dockerfile_files
 
     found = {path.name: path.read_bytes() for path in sorted(wheels.glob("casemate*.whl"))}
     recipe = _recipe(source, base, gramine, found)
@@ -54,8 +54,8 @@ def command(
 
 def _recipe(source: Path, base: str | None, gramine: str | None, wheels: dict[str, bytes]) -> Recipe:
     """What the Dockerfile says, from a bundle or from a ``casemate.toml``."""
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.dockerfile import Recipe
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.packing.dockerfile import Recipe
     from casemate.project import PROJECT_FILE, parse_project
     from casemate.settings import Settings
 
@@ -81,7 +81,7 @@ def _recipe(source: Path, base: str | None, gramine: str | None, wheels: dict[st
 
 def _write(files: dict[Path, bytes], output: Path) -> None:
     """Write all files or none; nothing that somebody else has written is replaced."""
-    from casemate.builder.dockerfile import FOLDER, MARK
+    from casemate.builder.packing.dockerfile import FOLDER, MARK
     from casemate.builder.writing import write_files
     from casemate.errors import ToolchainError
 

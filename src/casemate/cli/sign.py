@@ -82,8 +82,8 @@ def command(
 
 
 def _sign_bundle(path: Path, options: SigningOptions) -> dict[str, Any]:
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.bundle_signing import put_signature, signable_bundle
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.bundles.signing import put_signature, signable_bundle
     from casemate.simulator.platform_image import platform_image
 
     policy = options.policy()

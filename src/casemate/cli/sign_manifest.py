@@ -25,9 +25,9 @@ from casemate.errors import FormatError, ToolchainError, UsageError
 
 if TYPE_CHECKING:
     from casemate.adapters.gramine_installation import GramineInstallation
-    from casemate.builder.digest_cache import DigestCache
-    from casemate.builder.signing import SigningSubject
-    from casemate.builder.trusted_files import Expansion
+    from casemate.builder.signing.sigstruct import SigningSubject
+    from casemate.builder.trusted.digest_cache import DigestCache
+    from casemate.builder.trusted.trusted_files import Expansion
     from casemate.formats.gramine_versions import GramineVersion
     from casemate.formats.manifest import MeasuredManifest
     from casemate.formats.sgx.sigstruct import SigStruct
@@ -187,7 +187,7 @@ def sign_manifest_form(form: ManifestForm, options: SigningOptions, *, as_json: 
         UsageError: An option is missing.
         CasemateError: What reading, measuring and signing raise; nothing has been written then.
     """
-    from casemate.builder.signing import measured_subject
+    from casemate.builder.signing.sigstruct import measured_subject
     from casemate.builder.writing import write_files
     from casemate.formats.gramine_versions import gramine_version
 
@@ -362,7 +362,7 @@ def _complete(path: Path, form: ManifestForm, gramine: _Gramine) -> _Completed:
 
 
 def _expansion(manifest: Mapping[str, Any], form: ManifestForm, gramine: _Gramine) -> Expansion:
-    from casemate.builder.trusted_files import expand_manifest
+    from casemate.builder.trusted.trusted_files import expand_manifest
 
     libos, version = gramine
     cache = _cache() if form.cache else None
@@ -385,7 +385,7 @@ def _expansion(manifest: Mapping[str, Any], form: ManifestForm, gramine: _Gramin
 
 
 def _cache() -> DigestCache:
-    from casemate.builder.digest_cache import DigestCache
+    from casemate.builder.trusted.digest_cache import DigestCache
     from casemate.settings import Settings
 
     cache = DigestCache.open(Settings.from_environment().cache)
@@ -418,7 +418,7 @@ def _dependencies(
     """What ``--depfile`` asks for: a rule of make without a recipe."""
     if form.depfile is None:
         return None
-    from casemate.builder.trusted_files import expand_files
+    from casemate.builder.trusted.trusted_files import expand_files
     from casemate.formats.manifest import trusted_files
 
     paths = completed.paths
@@ -452,7 +452,7 @@ def _word(path: str) -> str:
 
 
 def _listing(manifest: MeasuredManifest, image: bytes, subject: SigningSubject) -> str:
-    from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, layout_of
+    from casemate.builder.enclave.measurement import DEFAULT_GRAMINE_VERSION, layout_of
     from casemate.cli.enclave_listing import enclave_listing
 
     layout = layout_of(manifest, image, subject.gramine_version or DEFAULT_GRAMINE_VERSION)

@@ -17,8 +17,8 @@ from casemate.cli.reading import read_file, read_public_key
 from casemate.errors import FormatError, RefusedError, UsageError
 
 if TYPE_CHECKING:
-    from casemate.builder.signing import SigningSubject
-    from casemate.builder.signing_policy import LastRelease, SigningPolicy
+    from casemate.builder.signing.policy import LastRelease, SigningPolicy
+    from casemate.builder.signing.sigstruct import SigningSubject
     from casemate.formats.sgx.sigstruct import SigningDate, SigStruct
     from casemate.keys import RsaPublicKey, Signer
 
@@ -118,7 +118,7 @@ class SigningOptions:
             UsageError: A name to accept that nothing has, or a last release that is none.
             FormatError: The signature of the last release does not hold.
         """
-        from casemate.builder.signing_policy import SigningPolicy, require_known_names
+        from casemate.builder.signing.policy import SigningPolicy, require_known_names
         from casemate.formats.sgx.report import MrEnclave
 
         require_known_names(self.accepted)
@@ -139,7 +139,7 @@ class SigningOptions:
         """
         if self.public_key is None:
             return None
-        from casemate.builder.signing import require_enclave_key
+        from casemate.builder.signing.sigstruct import require_enclave_key
 
         key = read_public_key(self.public_key)
         require_enclave_key(key, where=str(self.public_key))
@@ -255,8 +255,8 @@ def open_keys(options: SigningOptions, policy: SigningPolicy) -> tuple[Signer | 
         CasemateError: A key that cannot be reached or does not fit.
         RefusedError: Another signer than that of the last release.
     """
-    from casemate.builder.signing import require_enclave_key
-    from casemate.builder.signing_policy import require_same_signer
+    from casemate.builder.signing.policy import require_same_signer
+    from casemate.builder.signing.sigstruct import require_enclave_key
     from casemate.formats.sgx.sigstruct import mrsigner_of
 
     signer = None
@@ -278,7 +278,7 @@ def enclave_signature(
     Raises:
         CasemateError: The key cannot sign; the request is another; the signature does not hold.
     """
-    from casemate.builder.signing import make_sigstruct
+    from casemate.builder.signing.sigstruct import make_sigstruct
 
     if signer is not None:
         return make_sigstruct(subject.enclave, date=options.date(), signer=signer)
@@ -286,9 +286,9 @@ def enclave_signature(
 
 
 def _attached(subject: SigningSubject, options: SigningOptions, policy: SigningPolicy) -> SigStruct:
-    from casemate.builder.attached_signature import attached_sigstruct
-    from casemate.builder.signing_policy import require_same_signer
-    from casemate.builder.signing_request import AGAIN, FILES, require_request
+    from casemate.builder.bundles.attached_signature import attached_sigstruct
+    from casemate.builder.signing.policy import require_same_signer
+    from casemate.builder.signing.request import AGAIN, FILES, require_request
     from casemate.formats.sgx.sigstruct import mrsigner_of
 
     key = options.named_key()
@@ -311,8 +311,8 @@ def prepare(subject: SigningSubject, options: SigningOptions, policy: SigningPol
     """
     import hashlib
 
-    from casemate.builder.signing_policy import require_same_signer
-    from casemate.builder.signing_request import SigningRequest
+    from casemate.builder.signing.policy import require_same_signer
+    from casemate.builder.signing.request import SigningRequest
     from casemate.builder.writing import write_folder
     from casemate.formats.sgx.sigstruct import mrsigner_of
 
@@ -333,7 +333,7 @@ def prepare(subject: SigningSubject, options: SigningOptions, policy: SigningPol
 
 
 def _last_release(path: Path) -> LastRelease:
-    from casemate.builder.signing_policy import LastRelease
+    from casemate.builder.signing.policy import LastRelease
 
     file = path / _SIGNATURE_OF_A_BUNDLE if path.is_dir() else path
     if not file.is_file():

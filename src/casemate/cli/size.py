@@ -16,8 +16,8 @@ import click
 from casemate.errors import RehearsalError
 
 if TYPE_CHECKING:
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.sizing import Enclosure, Proposal, Usage
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.enclave.sizing import Enclosure, Proposal, Usage
     from casemate.rehearsal.profile import Profiler
     from casemate.rehearsal.report import Report
     from casemate.rehearsal.run import Rehearsal
@@ -70,8 +70,8 @@ def command(
     COMMAND sends the traffic that the service will see; it starts when the service listens. Without one, send
     it yourself. What the application prints goes to standard error.
     """
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.sizing import propose
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.enclave.sizing import propose
 
     opened = Bundle.open(bundle)
     usage = _profile(opened, command_line, seconds, passed)
@@ -202,8 +202,8 @@ def _failed(command_line: tuple[str, ...], got: str) -> RehearsalError:
 
 
 def _enclosure(bundle: Bundle) -> Enclosure:
-    from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION
-    from casemate.builder.sizing import Enclosure
+    from casemate.builder.enclave.measurement import DEFAULT_GRAMINE_VERSION
+    from casemate.builder.enclave.sizing import Enclosure
     from casemate.formats.manifest import EnclaveSettings, load_manifest
 
     manifest, tcb, record = bundle.manifest, bundle.tcb, bundle.measurement
@@ -223,8 +223,8 @@ def _platform_image(bundle: Bundle) -> bytes:
         from casemate.simulator.platform_image import platform_image
 
         return platform_image()
-    from casemate.builder.bundle_parts import IMAGE_PLATFORM
-    from casemate.builder.image_contents import image_holdings
+    from casemate.builder.bundles.parts import IMAGE_PLATFORM
+    from casemate.builder.packing.image_contents import image_holdings
 
     holdings = image_holdings(bundle.image, bundle.image.documents().manifest, IMAGE_PLATFORM.__eq__)
     if IMAGE_PLATFORM not in holdings.kept:
@@ -235,7 +235,7 @@ def _platform_image(bundle: Bundle) -> bytes:
 
 
 def _show(usage: Usage, proposal: Proposal) -> None:
-    from casemate.builder.manifest import format_size
+    from casemate.builder.enclave.manifest import format_size
     from casemate.cli.shown_checks import show_aligned
 
     click.echo(f"measured in {usage.seconds:.1f} s, {usage.looks} looks")

@@ -23,8 +23,8 @@ def command(bundle: Path, output: Path, *, as_json: bool) -> None:
     """
     from tempfile import TemporaryDirectory
 
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.image import unpack_image
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.packing.image import unpack_image
     from casemate.builder.writing import require_free
     from casemate.errors import ToolchainError
 

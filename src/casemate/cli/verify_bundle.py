@@ -14,8 +14,8 @@ from casemate.cli.reading import read_public_key
 from casemate.cli.shown_checks import show_checks, show_summary
 
 if TYPE_CHECKING:
-    from casemate.builder.bundle_parts import BundleCheck
-    from casemate.builder.bundle_verification import BundleVerification
+    from casemate.builder.bundles.parts import BundleCheck
+    from casemate.builder.bundles.verification import BundleVerification
     from casemate.cli.build_image import ImageRequest
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -79,8 +79,8 @@ def command(
     the measured manifest. A check that was refused is shown with what was expected and what was found;
     the exit code is 0 only when all of them have passed.
     """
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.bundle_verification import require_sound, verify_bundle
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.bundles.verification import require_sound, verify_bundle
     from casemate.cli.build import image_request
     from casemate.simulator.platform_image import platform_image
 
@@ -115,9 +115,9 @@ def _rebuild(
     """What a rebuild from ``source`` says of the bundle at ``path``; nothing where that cannot be read."""
     from tempfile import TemporaryDirectory
 
-    from casemate.builder.bundle import Bundle
-    from casemate.builder.bundle_parts import read_parts, require_parts
-    from casemate.builder.rebuild import compare_rebuild
+    from casemate.builder.bundles.bundle import Bundle
+    from casemate.builder.bundles.parts import read_parts, require_parts
+    from casemate.builder.bundles.rebuild import compare_rebuild
     from casemate.cli.build import build_bundle
 
     given, _ = read_parts(Bundle.open(path))

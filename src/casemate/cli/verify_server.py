@@ -159,7 +159,7 @@ def _expected(
     policy_file: Path | None,
 ) -> Policy:
     """What has to be running there."""
-    from casemate.builder.bundle import Bundle
+    from casemate.builder.bundles.bundle import Bundle
     from casemate.verifier.reference_values import ReferenceValues, appraisal_policy
 
     if sum(given is not None for given in (bundle, reference_values, policy_file)) != 1:

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from casemate.adapters.tls_peer import server_certificate
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 from casemate.builder.contents import Rule
-from casemate.builder.image import unpack_image
 from casemate.builder.layout import ENCLAVE_ROOT
+from casemate.builder.packing.image import unpack_image
 from casemate.demonstration.stage import Stage
 from casemate.errors import ToolchainError
 from casemate.formats.eat import EVIDENCE_OID, TaggedEvidence

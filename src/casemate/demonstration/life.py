@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from casemate.adapters.platform_directory import save_platform
 from casemate.adapters.service_certificate import make_service_certificates
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 from casemate.demonstration.attacks import replay_against_broker, replay_against_client, tamper_with_a_file
 from casemate.demonstration.client import PinnedClient
 from casemate.demonstration.stage import Service, Stage, free_port

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from casemate.builder.bundle import Bundle
-from casemate.builder.image import unpack_image
+from casemate.builder.bundles.bundle import Bundle
 from casemate.builder.layout import ENCLAVE_ROOT, GRAMINE_ROOT, MANIFEST_PREFIX, WORKLOAD_CONFIGURATION
+from casemate.builder.packing.image import unpack_image
 from casemate.errors import RehearsalError
 from casemate.formats.manifest import dump_manifest, load_manifest
 from casemate.rehearsal.findings import Finding

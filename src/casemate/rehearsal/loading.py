@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from casemate.builder.bundle import Bundle
-from casemate.builder.image import unpack_image
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.enclave.measurement import DEFAULT_GRAMINE_VERSION, measure
 from casemate.builder.layout import ENCLAVE_ROOT, GLIBC_ROOT, GRAMINE_ROOT
-from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION, measure
-from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.packing.image import unpack_image
 from casemate.errors import RehearsalError
 from casemate.formats.sgx.report import INIT, MrEnclave, MrSigner
 from casemate.formats.sgx.sigstruct import SigStruct

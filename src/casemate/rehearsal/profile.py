@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
-from casemate.builder.sizing import Usage
+from casemate.builder.enclave.sizing import Usage
 from casemate.formats.manifest import dump_manifest, load_manifest
 from casemate.rehearsal.run import Stage
 

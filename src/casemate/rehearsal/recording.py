@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 from casemate.builder.closure.trace import read_trace, trace_of
 from casemate.builder.writing import write_files
 from casemate.errors import FormatError

@@ -14,8 +14,8 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from casemate.builder.enclave.measurement import DEFAULT_GRAMINE_VERSION
 from casemate.builder.layout import APPLICATION_ROOT
-from casemate.builder.measurement import DEFAULT_GRAMINE_VERSION
 from casemate.errors import RehearsalError
 from casemate.formats.manifest import load_manifest
 from casemate.rehearsal import tree

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.reference_values import make_reference_values
-from casemate.builder.signing import enclave_attributes
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.reference_values import make_reference_values
+from casemate.builder.signing.sigstruct import enclave_attributes
 from casemate.errors import FormatError
 from casemate.formats.manifest import EnclaveSettings
 from casemate.formats.sgx.report import INIT, MrEnclave, MrSigner

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.host_root import host_image
 
-from casemate.builder.image import ImageLayout
+from casemate.builder.packing.image import ImageLayout
 from casemate.cli.main import run
 from casemate.rehearsal.sandbox import available
 

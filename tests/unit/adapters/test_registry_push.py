@@ -12,7 +12,7 @@ from tests.support.faulty_registry import Fault, FaultyRegistry
 
 from casemate.adapters.registry import PushedImage, Registry, RegistryLimits, RegistryMeans, push
 from casemate.adapters.registry.credentials import GivenCredentials
-from casemate.builder.image import ImageLayout
+from casemate.builder.packing.image import ImageLayout
 from casemate.errors import FormatError, RegistryError
 from casemate.formats.image_reference import ImageReference
 from casemate.formats.oci import CONFIG_TYPE, LAYER_TYPE, ImageConfig, ImageManifest

@@ -8,9 +8,9 @@ import pytest
 from tests.support.projects import project
 from tests.unit.builder.test_openssl import Below
 
-from casemate.builder.asked_files import asked_files
 from casemate.builder.closure.values import NamedByCode, PythonClosure
 from casemate.builder.contents import Considered, ImageFile, Reason, Rule
+from casemate.builder.native.asked_files import asked_files
 from casemate.errors import ProjectError
 
 _WHY = Reason(rule=Rule.TIME_ZONE, of="/app/x.pyc", detail="x")

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.support.small_bundle import KEY
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.attached_signature import attached_sigstruct
-from casemate.builder.signing import SigningSubject, enclave_identity, make_sigstruct, signed_bytes
+from casemate.builder.bundles.attached_signature import attached_sigstruct
+from casemate.builder.signing.sigstruct import SigningSubject, enclave_identity, make_sigstruct, signed_bytes
 from casemate.errors import RefusedError
 from casemate.formats.manifest import EnclaveSettings
 from casemate.formats.sgx.report import MrEnclave

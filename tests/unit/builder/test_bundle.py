@@ -14,12 +14,12 @@ from tests.support.projects import project
 from tests.support.small_bundle import KEY, sign_with, small_bundle
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.bundle import Bundle, new_bundle
+from casemate.builder.bundles.bundle import Bundle, new_bundle
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.reference_values import make_reference_values
+from casemate.builder.bundles.tcb import Tcb, TrustedContent
 from casemate.builder.contents import Considered
-from casemate.builder.image import ImageContents, write_image
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.reference_values import make_reference_values
-from casemate.builder.tcb import Tcb, TrustedContent
+from casemate.builder.packing.image import ImageContents, write_image
 from casemate.cli.main import run
 from casemate.errors import FormatError, ProjectError, ToolchainError, UsageError
 from casemate.formats.deployment import Deployment

@@ -21,14 +21,14 @@ from tests.support.small_bundle import (
 )
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_signing import put_signature, signable_bundle
-from casemate.builder.image import unpack_image
-from casemate.builder.layers import LayerFile, layer_chunks
-from casemate.builder.measurement import measure
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.signing import make_sigstruct
-from casemate.builder.signing_policy import SigningPolicy
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.signing import put_signature, signable_bundle
+from casemate.builder.enclave.measurement import measure
+from casemate.builder.packing.image import unpack_image
+from casemate.builder.packing.layers import LayerFile, layer_chunks
+from casemate.builder.signing.policy import SigningPolicy
+from casemate.builder.signing.sigstruct import make_sigstruct
 from casemate.cli.main import run
 from casemate.errors import RefusedError, ToolchainError
 from casemate.formats.gramine_versions import VERSIONS

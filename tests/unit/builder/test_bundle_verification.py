@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from tests.support.small_bundle import KEY, Small, sign_small, small_bundle
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_verification import (
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.verification import (
     _DOCUMENTS,
     BundleVerification,
     require_sound,
     verify_bundle,
 )
-from casemate.builder.layers import LayerFile, layer_chunks
+from casemate.builder.packing.layers import LayerFile, layer_chunks
 from casemate.cli.main import run
 from casemate.errors import RefusedError
 from casemate.formats.dsse import IN_TOTO_TYPE, Envelope

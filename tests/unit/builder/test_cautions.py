@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.projects import project
 
-from casemate.builder.cautions import cautions
+from casemate.builder.enclave.cautions import cautions
 
 _SECRETS = (
     '[secrets]\n"/dev/attestation/keys/disk" = "kbs:///default/notes/d"\n'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from casemate.builder.chroot import MAX_LINKS, outside, resolve
-from casemate.builder.trusted_files import expand_files
+from casemate.builder.trusted.chroot import MAX_LINKS, outside, resolve
+from casemate.builder.trusted.trusted_files import expand_files
 from casemate.errors import ToolchainError, UsageError
 from casemate.formats.manifest import TrustedFile
 

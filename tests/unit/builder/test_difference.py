@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.support.small_bundle import FILES, PAL, Small, sign_small, small_bundle
 
-from casemate.builder.bundle import Bundle
-from casemate.builder.difference import Difference, Input, compare
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.difference import Difference, Input, compare
 from casemate.cli.main import run
 from casemate.formats.manifest import dump_manifest, load_manifest
 

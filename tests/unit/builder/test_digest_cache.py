@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from casemate.builder.digest_cache import MAX_ENTRIES, TOO_RECENT, DigestCache
-from casemate.builder.file_digest import Stamp, stamp_of
-from casemate.builder.file_digests import Digested, digest_files
-from casemate.builder.trusted_files import expand_manifest
+from casemate.builder.trusted.digest_cache import MAX_ENTRIES, TOO_RECENT, DigestCache
+from casemate.builder.trusted.file_digest import Stamp, stamp_of
+from casemate.builder.trusted.file_digests import Digested, digest_files
+from casemate.builder.trusted.trusted_files import expand_manifest
 from casemate.errors import ToolchainError
 
 STAMP: Stamp = (1, 2, 3, 4, 5)
@@ -112,7 +112,7 @@ def test_only_what_is_used_is_kept_when_there_is_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_ENTRIES > 20_000
-    monkeypatch.setattr("casemate.builder.digest_cache.MAX_ENTRIES", 2)
+    monkeypatch.setattr("casemate.builder.trusted.digest_cache.MAX_ENTRIES", 2)
     saved(tmp_path, *(digested(DIGEST, (1, inode, 3, 4, 5)) for inode in (1, 2)))
     cache = DigestCache.open(tmp_path)
     assert cache.digest_of((1, 2, 3, 4, 5)) == DIGEST

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import uv
 
-from casemate.builder.dockerfile import FOLDER, MARK, Recipe, dockerfile, dockerfile_files
 from casemate.builder.lint.dockerfile_rules import lint_dockerfile
+from casemate.builder.packing.dockerfile import FOLDER, MARK, Recipe, dockerfile, dockerfile_files
 from casemate.errors import UsageError
 
 ROOT = Path(__file__).parents[3]

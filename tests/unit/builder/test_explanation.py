@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from casemate.builder.bundles.explanation import LeftOut, Trusted, explain
+from casemate.builder.bundles.tcb import Tcb, TcbFile
 from casemate.builder.contents import Considered, Reason, Rule
-from casemate.builder.explanation import LeftOut, Trusted, explain
-from casemate.builder.tcb import Tcb, TcbFile
 from casemate.errors import UsageError
 
 _PACKAGES = "/opt/python/lib/python3.11/site-packages"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.projects import project
 
-from casemate.builder.exposed import exposed_variables
+from casemate.builder.enclave.exposed import exposed_variables
 
 
 @pytest.mark.parametrize(

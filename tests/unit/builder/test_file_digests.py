@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from casemate.builder import file_digest
-from casemate.builder.file_digest import CHUNK_SIZE, FileChangedError, digest_file, stamp_of
-from casemate.builder.file_digests import MANY, Digested, Outcome, digest_files
+from casemate.builder.trusted import file_digest
+from casemate.builder.trusted.file_digest import CHUNK_SIZE, FileChangedError, digest_file, stamp_of
+from casemate.builder.trusted.file_digests import MANY, Digested, Outcome, digest_files
 from casemate.errors import ToolchainError
 
 
@@ -105,7 +105,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 def test_a_process_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text("import sys; sys.stdin.buffer.readline(); print('3\\nabc', end='')")
-    monkeypatch.setattr("casemate.builder.file_digests._WORKER", worker)
+    monkeypatch.setattr("casemate.builder.trusted.file_digests._WORKER", worker)
     with pytest.raises(ToolchainError) as died:
         digest_files(written(tmp_path, b"a") * MANY, workers=2)
     assert str(died.value) == f"process that hashes files: expected an answer, got another ({sys.executable})"

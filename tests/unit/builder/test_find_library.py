@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.image_files import image_file
 
 from casemate.builder.contents import ImageFile, Rule
-from casemate.builder.find_library import with_find_library
+from casemate.builder.native.find_library import with_find_library
 
 LIB = "/opt/python/lib/python3.11"
 PATH = f"{LIB}/sitecustomize.py"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from casemate.builder.hardening import insecure_settings
+from casemate.builder.enclave.hardening import insecure_settings
 
 
 @pytest.mark.parametrize(

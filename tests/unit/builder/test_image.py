@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tests.support.image_files import append_signature, image_file
 
+from casemate.builder.bundles.tcb import TrustedContent
 from casemate.builder.contents import Rule
-from casemate.builder.image import ImageContents, ImageLayout, unpack_image, write_image
-from casemate.builder.layers import LayerFile
-from casemate.builder.tcb import TrustedContent
+from casemate.builder.packing.image import ImageContents, ImageLayout, unpack_image, write_image
+from casemate.builder.packing.layers import LayerFile
 from casemate.errors import FormatError
 from casemate.formats.oci import LAYER_TYPE, Descriptor, ImageConfig, ImageManifest
 

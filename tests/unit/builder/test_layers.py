@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from casemate.builder.layers import LayerFile, layer_chunks, layer_entries
+from casemate.builder.packing.layers import LayerFile, layer_chunks, layer_entries
 from casemate.errors import FormatError, ToolchainError
 
 _LONG = "/d" + "/directory-name" * 9 + "/file"

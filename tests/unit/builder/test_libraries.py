@@ -9,7 +9,12 @@ from tests.support.image_files import INTERPRETER, PROGRAM, MemoryFiles, image_f
 
 from casemate.builder.closure.values import NamedByCode
 from casemate.builder.contents import ImageFile, Reason, Rule
-from casemate.builder.libraries import LibrarySources, check_libraries, find_libraries, libraries_outside
+from casemate.builder.native.libraries import (
+    LibrarySources,
+    check_libraries,
+    find_libraries,
+    libraries_outside,
+)
 from casemate.errors import ClosureError
 
 _LIBC = library(soname="libc.so.6", version_definitions=("libc.so.6", "GLIBC_2.2.5", "GLIBC_2.34"))

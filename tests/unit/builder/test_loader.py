@@ -6,7 +6,7 @@ import pytest
 from tests.support.elf_writer import ElfFile, write_elf
 from tests.support.image_files import INTERPRETER, MemoryFiles, library, program, rules
 
-from casemate.builder.loader import FoundBy, Loader, SearchRules
+from casemate.builder.native.loader import FoundBy, Loader, SearchRules
 from casemate.errors import ClosureError
 
 _LD = library(soname="ld-linux-x86-64.so.2")

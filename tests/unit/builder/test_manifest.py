@@ -10,10 +10,10 @@ import pytest
 from tests.support.image_files import image_file
 from tests.support.projects import project
 
-from casemate.builder.environment import environment
-from casemate.builder.hardening import insecure_settings
-from casemate.builder.manifest import LibOs, format_size, make_manifest, passed_variables
-from casemate.builder.tcb import TrustedContent
+from casemate.builder.bundles.tcb import TrustedContent
+from casemate.builder.enclave.environment import environment
+from casemate.builder.enclave.hardening import insecure_settings
+from casemate.builder.enclave.manifest import LibOs, format_size, make_manifest, passed_variables
 from casemate.errors import ProjectError
 from casemate.formats.gramine_versions import gramine_version
 from casemate.formats.manifest import dump_manifest, load_manifest, missing_for_measurement, with_defaults

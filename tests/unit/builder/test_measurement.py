@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from casemate.builder.enclave import AreaKind
-from casemate.builder.measurement import layout_of, measure
+from casemate.builder.enclave.address_space import AreaKind
+from casemate.builder.enclave.measurement import layout_of, measure
 from casemate.errors import CasemateError, FormatError, ToolchainError
 
 TESTS = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 from tests.support.image_files import library
 
 from casemate.builder.contents import ImageFile, Reason, Rule
-from casemate.builder.openssl import openssl_files
+from casemate.builder.native.openssl import openssl_files
 
 CRYPTO = "/lib/native/libcrypto.so.3"
 SSL = "/usr/lib/ssl"

@@ -10,7 +10,7 @@ import pytest
 from tests.support.image_files import image_file
 
 from casemate.builder.contents import Rule
-from casemate.builder.psycopg_connects import with_psycopg_that_waits
+from casemate.builder.native.psycopg_connects import with_psycopg_that_waits
 
 LIB = "/opt/python/lib/python3.11"
 GENERATORS = f"{LIB}/site-packages/psycopg/generators.pyc"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.support.small_bundle import Small, sign_small, small_bundle
 
-from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_verification import verify_bundle
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.verification import verify_bundle
 from casemate.builder.reading import read_regular
 from casemate.simulator.platform_image import platform_image
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.support.small_bundle import FILES, PAL, Small, sign_small, small_bundle
 
-from casemate.builder.bundle import Bundle
-from casemate.builder.bundle_parts import require_parts
-from casemate.builder.rebuild import compare_rebuild
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.parts import require_parts
+from casemate.builder.bundles.rebuild import compare_rebuild
 from casemate.errors import UsageError
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from casemate.adapters.file_keys import FileSigner
-from casemate.builder.signing import (
+from casemate.builder.signing.sigstruct import (
     enclave_attributes,
     enclave_identity,
     make_sigstruct,

@@ -11,8 +11,7 @@ from tests.support.small_bundle import KEY, VECTORS
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.builder.lint import Finding, Severity, lint_manifest
-from casemate.builder.signing import enclave_identity, make_sigstruct
-from casemate.builder.signing_policy import (
+from casemate.builder.signing.policy import (
     LastRelease,
     SigningPolicy,
     accepted_weaknesses,
@@ -20,6 +19,7 @@ from casemate.builder.signing_policy import (
     require_known_names,
     require_same_signer,
 )
+from casemate.builder.signing.sigstruct import enclave_identity, make_sigstruct
 from casemate.errors import CasemateError, FormatError, RefusedError, UsageError
 from casemate.formats.manifest import EnclaveSettings, dump_manifest, load_manifest
 from casemate.formats.sgx.report import MrEnclave, MrSigner

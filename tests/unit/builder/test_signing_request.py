@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from casemate.builder.signing import SigningSubject, enclave_identity
-from casemate.builder.signing_request import SigningRequest, require_request
+from casemate.builder.signing.request import SigningRequest, require_request
+from casemate.builder.signing.sigstruct import SigningSubject, enclave_identity
 from casemate.errors import CasemateError, FormatError, RefusedError
 from casemate.formats.manifest import CpuFeature, CpuFeatures, EnclaveSettings
 from casemate.formats.sgx.report import MrEnclave, MrSigner

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.small_bundle import Small, small_manifest
 
-from casemate.builder.sizing import Enclosure, Proposal, Usage, propose
+from casemate.builder.enclave.sizing import Enclosure, Proposal, Usage, propose
 from casemate.errors import FormatError
 from casemate.formats.manifest import EnclaveSettings, dump_manifest
 from casemate.project import parse_project

@@ -11,7 +11,7 @@ import pytest
 from tests.support.image_files import image_file
 
 from casemate.builder.contents import Rule
-from casemate.builder.slimming import slim
+from casemate.builder.packing.slimming import slim
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from tests.support.projects import project
 
 from casemate.builder.contents import Rule
-from casemate.builder.system_files import HostSystem, system_files, workload
+from casemate.builder.native.system_files import HostSystem, system_files, workload
 from casemate.errors import CasemateError, ProjectError, ToolchainError
 from casemate.project import Interface, Project
 from casemate.project.places import hides_measured

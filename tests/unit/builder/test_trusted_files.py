@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from casemate.builder.file_digests import digest_files
-from casemate.builder.trusted_files import LocatedFile, expand_files, expand_manifest
+from casemate.builder.trusted.file_digests import digest_files
+from casemate.builder.trusted.trusted_files import LocatedFile, expand_files, expand_manifest
 from casemate.errors import ToolchainError, UsageError
 from casemate.formats.manifest import TrustedFile
 
@@ -63,7 +63,7 @@ def test_files_that_cannot_be_read_are_left_out_of_a_folder(
     if not unreadable(tree / "b", "a", "inner"):  # the superuser reads everything
         denied = PermissionError(errno.EACCES, "Permission denied")
         monkeypatch.setattr(
-            "casemate.builder.trusted_files.digest_files",
+            "casemate.builder.trusted.trusted_files.digest_files",
             lambda paths: [
                 denied if path.endswith(("/a", "/link")) else outcome
                 for path, outcome in zip(paths, digest_files(paths), strict=True)

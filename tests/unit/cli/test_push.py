@@ -8,7 +8,7 @@ import pytest
 from tests.support.faulty_registry import FaultyRegistry
 from tests.support.small_bundle import Small, sign_small, small_bundle
 
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 from casemate.cli.main import run
 
 #: Nobody answers there.

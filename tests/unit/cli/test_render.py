@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from casemate.builder.measurement_record import MeasurementRecord
+from casemate.builder.bundles.measurement_record import MeasurementRecord
 from casemate.cli.main import run
 from casemate.formats.deployment import Deployment, Endpoint, Platform
 from casemate.formats.manifest import dump_manifest

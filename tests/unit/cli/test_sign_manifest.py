@@ -351,7 +351,7 @@ def test_a_cache_is_used_when_it_is_asked_for_and_told(
 
     for name in ("app/main", "libsysdb.so"):
         os.utime(folder / name, ns=(1, 1))
-    import casemate.builder.digest_cache as module
+    import casemate.builder.trusted.digest_cache as module
 
     monkeypatch = pytest.MonkeyPatch()
     with monkeypatch.context() as patch:

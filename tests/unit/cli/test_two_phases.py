@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 from tests.support.small_bundle import KEY, PAL, Small, sign_small, small_bundle, small_manifest
 
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 from casemate.cli.main import run
 from casemate.cli.reading import read_public_key
 from casemate.formats.dsse import is_envelope, key_id

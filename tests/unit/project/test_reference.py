@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from casemate.builder.manifest import format_size
+from casemate.builder.enclave.manifest import format_size
 from casemate.project import parse_project
 from casemate.project.parse import TABLES
 from casemate.project.values import App, Broker, Closure, Enclave, Kubernetes

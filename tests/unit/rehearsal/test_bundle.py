@@ -20,14 +20,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from casemate.adapters.file_keys import FileSigner
 from casemate.adapters.platform_directory import save_platform
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
+from casemate.builder.bundles.measurement_record import MeasurementRecord
+from casemate.builder.bundles.tcb import Tcb, TrustedContent
 from casemate.builder.contents import Considered, ImageFile, Reason, Rule
-from casemate.builder.image import ImageContents, write_image
-from casemate.builder.measurement import measure
-from casemate.builder.measurement_record import MeasurementRecord
-from casemate.builder.signing import enclave_attributes, make_sigstruct, measured_subject
-from casemate.builder.signing_policy import SigningPolicy
-from casemate.builder.tcb import Tcb, TrustedContent
+from casemate.builder.enclave.measurement import measure
+from casemate.builder.packing.image import ImageContents, write_image
+from casemate.builder.signing.policy import SigningPolicy
+from casemate.builder.signing.sigstruct import enclave_attributes, make_sigstruct, measured_subject
 from casemate.errors import RehearsalError
 from casemate.formats.manifest import EnclaveSettings, load_manifest, with_defaults
 from casemate.formats.sgx.sigstruct import NO_DATE

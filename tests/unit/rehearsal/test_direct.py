@@ -16,7 +16,7 @@ from tests.support.sample_bundle import BROKER_CA
 from tests.support.small_bundle import Small, small_bundle
 
 from casemate.adapters.gramine_installation import GramineInstallation, find_gramine
-from casemate.builder.bundle import Bundle
+from casemate.builder.bundles.bundle import Bundle
 from casemate.demonstration.stage import free_port
 from casemate.errors import RehearsalError, ToolchainError
 from casemate.rehearsal.direct import DirectGramine, DirectRehearsal

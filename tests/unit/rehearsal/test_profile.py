@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.rehearsal.conftest import Image
 
-from casemate.builder.sizing import Usage
+from casemate.builder.enclave.sizing import Usage
 from casemate.formats.manifest import load_manifest
 from casemate.rehearsal import profile
 from casemate.rehearsal.profile import Profiler, with_room

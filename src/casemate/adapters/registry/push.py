@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from casemate.adapters.registry.connection import Broken, Request
 from casemate.adapters.registry.session import Answer, Refusal, Registry
-from casemate.builder.image import ImageDocuments, ImageLayout
+from casemate.builder.packing.image import ImageDocuments, ImageLayout
 from casemate.errors import FormatError, RegistryError, ToolchainError
 from casemate.formats.oci import MANIFEST_TYPE, Descriptor
 from casemate.sources.image import Progress, part_of

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import join, normpath, relpath
 from typing import Final
 
-from casemate.builder.chroot import resolve
+from casemate.builder.trusted.chroot import resolve
 from casemate.errors import ProjectError
 
 #: Where programs are looked for when the image's environment does not say: Docker's own default.
@@ -65,7 +65,8 @@ def _contain(link: Path, path: str, folder: Path) -> None:
 class ImageRoot:
     """A sealed root, and folders of this machine that stand beside it.
 
-    It is what a dynamic loader in a container would see (:class:`casemate.builder.loader.LibraryFiles`).
+    It is what a dynamic loader in a container would see
+    (:class:`casemate.builder.native.loader.LibraryFiles`).
 
     Attributes:
         folder: The root on this machine, sealed.

@@ -12,7 +12,7 @@ from typing import Final
 
 from casemate.builder.contents import ImageFile
 from casemate.builder.layout import GLIBC_ROOT
-from casemate.builder.libraries import GLIBC_FILES
+from casemate.builder.native.libraries import GLIBC_FILES
 from casemate.builder.preflight.finding import Finding
 from casemate.builder.preflight.rule import FOREIGN_LIBC, GLIBC_PRIVATE, GLIBC_VERSION, LIBGOMP, Rule
 from casemate.errors import FormatError

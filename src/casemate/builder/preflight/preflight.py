@@ -9,8 +9,9 @@ from typing import Final
 
 from casemate.builder.closure import ReachedModule
 from casemate.builder.contents import ImageFile
-from casemate.builder.environment import TEMPORARY_FOLDER
+from casemate.builder.enclave.environment import TEMPORARY_FOLDER
 from casemate.builder.lint.finding import Severity
+from casemate.builder.native.system_files import HELPER_THREADS
 from casemate.builder.nearest import nearest
 from casemate.builder.preflight.code import OwnModule, check_code
 from casemate.builder.preflight.finding import Finding, PreflightError
@@ -19,7 +20,6 @@ from casemate.builder.preflight.places import Surroundings, check_places
 from casemate.builder.preflight.rule import all_rules
 from casemate.builder.preflight.settings import check_settings
 from casemate.builder.preflight.uses import ModuleUses, read_uses
-from casemate.builder.system_files import HELPER_THREADS
 from casemate.errors import ClosureError, ProjectError
 from casemate.project import PROJECT_FILE, Destination, Project
 

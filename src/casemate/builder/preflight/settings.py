@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from casemate.builder.exposed import exposed_variables
+from casemate.builder.enclave.exposed import exposed_variables
 from casemate.builder.lint.finding import Severity
 from casemate.builder.preflight.finding import Finding
 from casemate.builder.preflight.rule import (

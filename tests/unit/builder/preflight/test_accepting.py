@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.support.projects import project
 
+from casemate.builder.enclave.manifest import LibOs, make_manifest
 from casemate.builder.lint.finding import Severity
-from casemate.builder.manifest import LibOs, make_manifest
 from casemate.builder.preflight import (
     Finding,
     PreflightError,
