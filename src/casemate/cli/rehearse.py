@@ -126,6 +126,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         click.echo(
             f"recorded in {record}: {len(trace.modules)} modules, {len(trace.data)} data files", err=True
         )
+        click.echo(printable(recording.advice), err=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -266,7 +266,7 @@ def _show(usage: Usage, proposal: Proposal) -> None:
     )
     if usage.processes > 1:
         click.echo(f"note: {usage.processes} processes; each is an enclave of this size", err=True)
-    click.echo(proposal.lines())
+    click.echo(f"into casemate.toml, in place of what [enclave] there says of them:\n\n{proposal.lines()}")
     click.echo(_NOT_MEASURED, err=True)
 
 

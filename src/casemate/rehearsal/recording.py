@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,15 @@ class Recording:
         empty = trace_of((), image, release)
         record = read_trace(file, str(file)).united(empty, str(file)) if file.exists() else empty
         return cls(file=file, release=release, image=image, record=record)
+
+    @property
+    def advice(self) -> str:
+        """How to build from the record, in one line: the two keys of ``casemate.toml``."""
+        name = json.dumps(self.file.name, ensure_ascii=False)  # a basic string of TOML, too
+        return (
+            f'to build from it: mode = "trace" and trace = {name} in [closure] of the casemate.toml beside '
+            "it; trace is a path relative to casemate.toml"
+        )
 
     def add(self, asked: Iterable[str]) -> Trace:
         """Keep what a run asked for, as the application sees it; gives the whole record.

@@ -69,7 +69,10 @@ def test_a_command_sends_the_traffic_and_the_rest_is_for_people(
     assert run(["size", str(path), "--headroom", "0", "--", sys.executable, "-c", send]) == 0
 
     captured = capfd.readouterr()
-    assert captured.out.endswith('\n[enclave]\nsize = "256M"\nthreads = 25\nstack = "2M"\nfiles = 1024\n')
+    assert captured.out.endswith(
+        "\ninto casemate.toml, in place of what [enclave] there says of them:\n\n"
+        '[enclave]\nsize = "256M"\nthreads = 25\nstack = "2M"\nfiles = 1024\n'
+    )
     assert "\n  threads          21\n" in captured.out
     assert "sent\n" in captured.err
     assert captured.err.endswith(

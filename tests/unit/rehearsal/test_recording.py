@@ -30,6 +30,14 @@ def test_runs_unite(tmp_path: Path, small: Small) -> None:
     assert read.modules == ("ast", "json.decoder")
 
 
+def test_the_two_keys_that_build_from_a_record_are_named(tmp_path: Path, small: Small) -> None:
+    bundle = small_bundle(tmp_path / "bundle", small)
+    assert Recording.begin(bundle, tmp_path / "runs.trace").advice == (
+        'to build from it: mode = "trace" and trace = "runs.trace" in [closure] of the casemate.toml beside '
+        "it; trace is a path relative to casemate.toml"
+    )
+
+
 def test_a_record_of_another_environment_is_refused_before_anything_runs(
     tmp_path: Path, small: Small
 ) -> None:
