@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -27,6 +28,12 @@ _REMEDIES: Final = {
 }
 #: Folder that programs look for secrets in, whether one has been placed there or not.
 _SECRETS: Final = "/run/secrets"
+#: How the attester describes an exception: its class, what file or module it is about, its place.
+_HELD_BACK: Final = re.compile(r"\b[A-Za-z_]\w*(?: for \S+)? at /\S+:\d+(?=$| \()")
+_WITHOUT_TEXT: Final = (
+    "only the type and the line of the exception are shown: its text may hold a secret, and the host reads "
+    "what an enclave prints; to see the text, run the application without an enclave, in its own environment"
+)
 #: Exit codes with which an application that was told to stop may end: by itself, by SIGTERM, by SIGKILL.
 _STOPPED: Final = (0, 128 + 15, 128 + 9)
 
@@ -152,6 +159,8 @@ class Report:
             named = [it for it in self.findings if self._is_named(it)]
             last = (named or self.findings)[-1]
             return f"{last.path} ({last.kind.value}), asked for by {last.asker}: {self.remedy(last)}"
+        if self.said is not None and _HELD_BACK.search(self.said.error):
+            return _WITHOUT_TEXT
         if self.said is not None and self.said.hint is not None:
             return self.said.hint
         return "nothing that it asked for was refused; what it printed says why it failed"

@@ -306,6 +306,28 @@ def test_where_nothing_was_refused_the_attesters_own_advice_is_repeated() -> Non
     )
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "not caught: KeyError at /app/settings.py:4",
+        (
+            "application: expected a module hello that can be imported, got ValueError at /app/hello.py:3 "
+            "(hello:app)"
+        ),
+    ],
+)
+def test_where_the_text_of_an_exception_is_held_back_it_is_said_why_and_where_to_see_it(said: str) -> None:
+    error = failed(f"casemate: error: {said}\ncasemate: hint: run the application without an enclave\n")
+    assert (str(error), error.hint) == (
+        f'application in the rehearsal: expected exit code 0, got 1 after "{said}" (requests refused: 0)',
+        (
+            "only the type and the line of the exception are shown: its text may hold a secret, and the host "
+            "reads what an enclave prints; to see the text, run the application without an enclave, in its "
+            "own environment"
+        ),
+    )
+
+
 def test_an_error_in_a_request_is_not_what_ended_the_application() -> None:
     assert said_by_attester("casemate: error: request: ValueError at /app/a.py:3\n") is None
     assert said_by_attester("casemate: error: gone\n") == Said(error="gone", hint=None, secret_folders=())
