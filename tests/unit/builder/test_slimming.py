@@ -12,6 +12,7 @@ from tests.support.image_files import image_file
 
 from casemate.builder.contents import Rule
 from casemate.builder.packing.slimming import slim
+from casemate.formats.elf_segments import first_segment_last
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def library(tmp_path: Path) -> Path:
     """A library with debugging information."""
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc to make a library")
-    (tmp_path / "a.c").write_text("int answer(void) { return 42; }\n")
+    code = "const char text[60000] = {1}; int answer(void) { return 42; }\n"
+    (tmp_path / "a.c").write_text(code)
     command = ["gcc", "-g", "-shared", "-fPIC", "-o", str(tmp_path / "a.so"), str(tmp_path / "a.c")]
     subprocess.run(command, check=True)
     return tmp_path / "a.so"
@@ -30,7 +32,17 @@ def test_a_library_loses_what_no_loader_looks_at_and_says_so(library: Path) -> N
 
     slimmed = slim(file)
 
-    assert len(slimmed.read()) < library.stat().st_size
+    assert slimmed.read() == first_segment_last(library.read_bytes())
+    assert slimmed.reason.detail == f"{file.reason.detail}; as its segments alone, the first one last"
+    assert slim(slimmed) is slimmed
+
+
+@pytest.mark.parametrize("path", ["/lib/glibc/a.so", "/opt/python/bin/python3.11"])
+def test_programs_and_the_c_library_keep_their_layout(library: Path, path: str) -> None:
+    file = image_file(path, library)
+
+    slimmed = slim(file)
+
     assert (
         slimmed.reason.detail == f"{file.reason.detail}; without its symbol table and debugging information"
     )
