@@ -34,7 +34,7 @@ requirements = ""   # nothing but Python
 include = ["module:cmd"]  # first
 
 [env]
-NAMES = "cmd,colorsys,sched"
+NAMES = "cmd,colorsys,sched,plug.a"
 GREETING = "data/greeting.txt"
 """
 
@@ -51,6 +51,8 @@ def folder(tmp_path: Path) -> Path:
     (folder / "data").mkdir(parents=True)
     (folder / "data/greeting.txt").write_text("good morning")
     (folder / "late.py").write_text(_APPLICATION)
+    (folder / "plug").mkdir()
+    (folder / "plug/a.py").touch()
     (folder / "casemate.toml").write_text(_PROJECT)
     return folder
 
@@ -70,5 +72,5 @@ def test_one_run_proposes_and_rounds_of_runs_write(folder: Path, tmp_path: Path)
     assert written.returncode == 0, written.stderr
     assert written.stdout.endswith("good morning\n")
     text = (folder / "casemate.toml").read_text()
-    assert text.replace(', "module:colorsys", "module:sched", "data/**"', "") == _PROJECT
-    assert "learned: 3 changes, written; build the bundle again\n" in written.stderr
+    assert text.replace(', "module:colorsys", "module:sched", "plug/**", "data/**"', "") == _PROJECT
+    assert "learned: 4 changes, written; build the bundle again\n" in written.stderr

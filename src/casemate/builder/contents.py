@@ -78,7 +78,8 @@ class Considered:
     Attributes:
         files: Number of regular files.
         size: Their bytes.
-        left_out: Paths (as the enclave would see them) of those files that are not in the image.
+        left_out: Paths (as the enclave would see them) of those files that are not in the image, and of the
+            application's own modules that are not, which do not count above.
     """
 
     files: int

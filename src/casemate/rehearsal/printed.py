@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,11 @@ _TRACEBACK_LINE: Final = re.compile(r'^\s*File "(/[^"]+)", line (\d+), in (.+)$'
 _ERROR: Final = re.compile(
     r"^casemate: error: (?!request: |not caught in a thread: )(?P<message>.+)"
     r"(?:\ncasemate: hint: (?P<hint>.+))?$",
+    re.MULTILINE,
+)
+#: How the attester describes a missing module, alone on its line where ``logging`` has put it.
+_SURVIVED: Final = re.compile(
+    r"^(?:casemate: error: (?:request|not caught in a thread): )?ModuleNotFoundError for \S+ at \S+:\d+$",
     re.MULTILINE,
 )
 _PLACED: Final = re.compile(r"^casemate: secret placed: (/.+)$", re.MULTILINE)
@@ -60,6 +65,11 @@ def said_by_attester(printed: str) -> Said | None:
     return Said(error=last["message"], hint=last["hint"], secret_folders=tuple(sorted(folders)))
 
 
+def survived(printed: str) -> str:
+    """The lines that say which module a request or a thread missed, while the application went on."""
+    return "\n".join(_SURVIVED.findall(printed))
+
+
 def missing_files(printed: str) -> tuple[tuple[str, Frame | None], ...]:
     """Files by absolute path that were not there, with the line that asked for each."""
     found = {}
@@ -84,10 +94,24 @@ def missing_modules(printed: str, known: Iterable[str]) -> tuple[tuple[str, Fram
     found = {}
     for match in _NO_MODULE.finditer(printed):
         ending = "/" + match["name"].replace(".", "/")
-        for stem, path in by_stem.items():
-            if stem.endswith(ending):
-                found[path] = _asker(match, printed[: match.start()])
+        for path in _of_module(ending, by_stem):
+            found[path] = _asker(match, printed[: match.start()])
     return tuple(found.items())
+
+
+def _of_module(ending: str, by_stem: Mapping[str, str]) -> Iterator[str]:
+    """The files that a module can be; of the application, which is imported from its folder, also a folder.
+
+    A package without ``__init__`` is the folder in which its modules are.
+    """
+    own = f"{APPLICATION_ROOT}{ending}"
+    if own in by_stem:
+        yield by_stem[own]
+    elif any(stem.startswith(f"{own}/") for stem in by_stem):
+        yield own
+    for stem, path in by_stem.items():
+        if stem.endswith(ending) and not stem.startswith(f"{APPLICATION_ROOT}/"):
+            yield path
 
 
 def _asker(match: re.Match[str], before: str) -> Frame | None:

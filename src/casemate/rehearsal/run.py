@@ -24,7 +24,7 @@ from casemate.rehearsal.filesystem import FileServer
 from casemate.rehearsal.findings import Kind, Recorder, find_stack_reader
 from casemate.rehearsal.kernel_files import process_files, topology
 from casemate.rehearsal.plan import HOSTNAME, Plan
-from casemate.rehearsal.printed import missing_files, missing_modules, said_by_attester
+from casemate.rehearsal.printed import missing_files, missing_modules, said_by_attester, survived
 from casemate.rehearsal.report import Report, Stop
 from casemate.rehearsal.sandbox import Sandbox
 from casemate.rehearsal.seccomp import assemble
@@ -167,6 +167,8 @@ class Rehearsal(Session):
         printed = self._errors.finish(END_TIMEOUT)
         if code != 0:
             self._note_what_nothing_asked_for(printed)
+        else:
+            self._note_modules(survived(printed))
         enclave = self._stage.enclave
         return Report(
             exit_code=code,
@@ -186,14 +188,18 @@ class Rehearsal(Session):
             said=said_by_attester(printed) if code != 0 else None,
         )
 
+    def _note_modules(self, printed: str) -> None:
+        """Modules that the import system did not see and the build left out."""
+        known = (*self._stage.left_out, *self._tree.absent_trusted())
+        for path, frame in missing_modules(printed, known):
+            self._recorder.note(path, Kind.MISSING, frame)
+
     def _note_what_nothing_asked_for(self, printed: str) -> None:
         """Modules that the import system did not see, libraries that the loader found nowhere, missing files.
 
         None shows in a request that is refused for good, so they count for an application that failed.
         """
-        known = (*self._stage.left_out, *self._tree.absent_trusted())
-        for path, frame in missing_modules(printed, known):
-            self._recorder.note(path, Kind.MISSING, frame)
+        self._note_modules(printed)
         for path, frame in missing_files(printed):
             self._recorder.note(path, Kind.MISSING, frame)
         for path in self._tree.missed_libraries:

@@ -37,6 +37,7 @@ _TCB = Tcb(
             f"{_PACKAGES}/flask/templates/page.html",
             f"{_STDLIB}/tkinter/__init__.py",
             f"{_STDLIB}/lib-dynload/_tkinter.cpython-311-x86_64-linux-gnu.so",
+            "/app/plug/a.py",
         ),
     ),
 )
@@ -105,6 +106,7 @@ def test_a_circle_of_reasons_ends() -> None:
             'include = ["module:numpy.tests.test_core"]',
             id="distribution",
         ),
+        pytest.param("plug.a", "/app/plug/a.py", 'include = ["module:plug.a"]', id="application"),
         pytest.param(
             "page.html", f"{_PACKAGES}/flask/templates/page.html", 'include = ["module:flask"]', id="data"
         ),

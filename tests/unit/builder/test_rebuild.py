@@ -11,6 +11,7 @@ from tests.support.small_bundle import FILES, PAL, Small, sign_small, small_bund
 from casemate.builder.bundles.bundle import Bundle
 from casemate.builder.bundles.parts import require_parts
 from casemate.builder.bundles.rebuild import compare_rebuild
+from casemate.builder.bundles.tcb import Tcb
 from casemate.errors import UsageError
 
 
@@ -83,6 +84,19 @@ def test_a_list_with_other_reasons_is_refused(tmp_path: Path) -> None:
     given = small_bundle(tmp_path / "given", Small(reasons={"/app/notes.pyc": "/etc/hosts"}))
 
     assert refused(given, small_bundle(tmp_path / "rebuilt")) == ["tcb.json"]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "names"), [("/app/scratch.py", []), ("/opt/python/lib/python3.11/wave.py", ["tcb.json"])]
+)
+def test_a_module_that_only_one_working_copy_has_and_no_image_is_no_difference(
+    tmp_path: Path, left_out: str, names: list[str]
+) -> None:
+    given = small_bundle(tmp_path / "given")
+    document = json.loads(given.tcb_path.read_bytes())
+    given.tcb_path.write_bytes(Tcb.parse(json.dumps(document | {"left_out": [left_out]}).encode()).to_bytes())
+
+    assert refused(given, small_bundle(tmp_path / "rebuilt")) == names
 
 
 def test_a_bundle_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -217,6 +217,21 @@ def test_missing_modules_are_found_by_the_end_of_their_path() -> None:
     assert missing_modules(printed, _KNOWN) == tuple((path, importer) for path in _KNOWN[:3])
 
 
+def test_a_module_of_the_application_is_missed_by_its_whole_name_or_with_the_folder_that_it_is() -> None:
+    known = ("/app/plug/a.py", "/app/shop/plugins/b.py", "/app/shop/plugins/__init__.py")
+    importer = Frame(file="/app/main.py", line=9, function="<module>")
+
+    def missed(name: str) -> tuple[tuple[str, Frame | None], ...]:
+        return missing_modules(
+            f"casemate: error: not caught: ModuleNotFoundError for {name} at /app/main.py:9\n", known
+        )
+
+    assert missed("plug.a") == (("/app/plug/a.py", importer),)
+    assert missed("plug") == (("/app/plug", importer),)
+    assert missed("shop.plugins") == (("/app/shop/plugins/__init__.py", importer),)
+    assert missed("plugins.b") == ()
+
+
 def test_a_module_that_nobody_had_is_not_found() -> None:
     assert missing_modules("No module named 'colour'", _KNOWN) == ()
 

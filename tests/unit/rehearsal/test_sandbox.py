@@ -205,6 +205,21 @@ def test_a_missing_module_that_stops_the_application_is_reported(run: Runner) ->
     )
 
 
+@pytest.mark.parametrize("said", ["casemate: error: request: ", ""])
+def test_a_module_of_the_application_that_a_request_misses_is_reported(run: Runner, said: str) -> None:
+    line = f"{said}ModuleNotFoundError for plug.a at /app/web.py:7"
+    source = f"import sys; print('ERROR in app', {line!r}, sep='\\n', file=sys.stderr); print(1)"
+    done = run(source, left_out=("/app/plug/a.py",))
+    assert done.report.exit_code == 0
+    (finding,) = done.report.findings
+    assert (finding.path, str(finding.asked_by)) == ("/app/plug/a.py", "/app/web.py:7 <module>")
+
+
+def test_a_missing_module_that_an_application_goes_on_without_is_not_reported(run: Runner) -> None:
+    source = "import sys; print(\"No module named 'plug.a', doing without\", file=sys.stderr); print(1)"
+    assert run(source, left_out=("/app/plug/a.py",)).report.findings == ()
+
+
 def test_nothing_of_the_image_can_be_written(run: Runner, image: Any) -> None:
     source = """
         print(json.dumps([

@@ -25,7 +25,7 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A file of the interpreter or the environment that nothing reached.
+    """A file of the interpreter or the environment, or a module of the application, that nothing reached.
 
     Attributes:
         path: Where it would lie.
@@ -135,6 +135,8 @@ def _line(path: str) -> str:
     parts = PurePosixPath(path).parts
     if path.endswith(_CODE):
         start = next((parts.index(top) + 1 for top in ("site-packages", "lib-dynload") if top in parts), 5)
+        if path.startswith(f"{APPLICATION_ROOT}/"):
+            start = len(PurePosixPath(APPLICATION_ROOT).parts)
         names = [*parts[start:-1], parts[-1].partition(".")[0]]
         if names[-1] == "__init__":
             names.pop()

@@ -88,7 +88,7 @@ def find_python_closure(
     return PythonClosure(
         files=images,
         questions=_questions(graph, project) if sources.trace is None else (),
-        considered=consider(sources.interpreter, sources.environment, files.taken),
+        considered=consider(sources, files.taken),
         interface=interface,
         modules=reached_modules(graph),
         libraries=tuple(libraries_named(graph, project, files.path_in_image)),

@@ -221,6 +221,30 @@ def test_everything_is_considered_and_what_is_left_out_is_named(world: Any) -> N
     assert closure.considered.files == count + 1
 
 
+def test_modules_of_the_application_that_nothing_reaches_are_named_and_not_counted(world: Any) -> None:
+    world.app(
+        {"web.py": "import shop\napp = 1", "shop/__init__.py": "from . import used", "shop/used.py": ""}
+    )
+    before = world.closure().considered
+    modules = ("plug/a.py", "shop/unused.py", "tests.py", "contest.py")
+    tests = ("tests/helper.py", "shop/test/x.py", "test_web.py", "shop/web_test.py", "conftest.py")
+    others = (
+        ".hidden.py",
+        ".cache/x.py",
+        "my-tool.py",
+        "setup.py",
+        "venv/x.py",
+        "venv/pyvenv.cfg",
+        "notes.txt",
+    )
+    world.app(dict.fromkeys((*modules, *tests, *others), "x = 1"))
+    after = world.closure().considered
+    assert set(after.left_out) - set(before.left_out) == {f"/app/{name}" for name in modules}
+    assert list(after.left_out) == sorted(after.left_out)
+    assert not [path for path in before.left_out if path.startswith("/app/")]
+    assert (after.files, after.size) == (before.files, before.size)
+
+
 def test_packages_installed_into_the_interpreter_itself_are_not_considered(world: Any) -> None:
     world.app({"web.py": "app = 1"})
     before = world.closure().considered
