@@ -20,6 +20,7 @@ from casemate.builder.preflight.places import Surroundings, check_places
 from casemate.builder.preflight.rule import all_rules
 from casemate.builder.preflight.settings import check_settings
 from casemate.builder.preflight.uses import ModuleUses, read_uses
+from casemate.builder.preflight.variables import check_variables
 from casemate.errors import ClosureError, ProjectError
 from casemate.project import PROJECT_FILE, Destination, Project
 
@@ -133,17 +134,20 @@ def _code(subject: Subject, files: tuple[ImageFile, ...]) -> Iterator[Finding]:
         threads=subject.project.enclave.threads - HELPER_THREADS,
     )
     major, minor, micro = (int(part) for part in subject.python.split("."))
+    read: list[OwnModule] = []
     for module in subject.modules:
         if module.source is None:
             continue
         uses = _read(module, (major, minor, micro), subject.project)
         own = OwnModule(module=module, uses=uses, top_names=top_names)
+        read.append(own)
         seen: set[tuple[str, str, str]] = set()
         for finding in (*check_code(own, reached), *check_places(own, around)):
             key = (finding.rule, finding.where, finding.subject)
             if key not in seen:
                 seen.add(key)
                 yield finding
+    yield from check_variables(read, subject.project, around.files)
 
 
 def _read(module: ReachedModule, version: tuple[int, int, int], project: Project) -> ModuleUses:

@@ -197,6 +197,14 @@ SECRET: Final = _written(
     "deliver it by [secrets]",
     "the manifest is part of the image",
 )
+UNSET: Final = _written(
+    "unset-variable",
+    Severity.WARNING,
+    "the code needs this variable, and neither casemate.toml nor the code sets it; the host's environment "
+    "does not reach the enclave: KeyError",
+    'NAME = "…" in [env]; or, for a secret, "env:NAME" = "kbs:///default/APP/TAG" in [secrets]',
+    "the manifest sets the whole environment: loader.env",
+)
 
 #: Rules whose findings are found by code.
 CODE_RULES: Final = (
@@ -211,6 +219,7 @@ CODE_RULES: Final = (
     THREADS,
     SMALL_STACK,
     SECRET,
+    UNSET,
 )
 
 

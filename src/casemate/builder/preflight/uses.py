@@ -21,6 +21,9 @@ _CATCHES_FAILURE: Final = frozenset(
         "BlockingIOError", "shutil.Error",
     }
 )  # fmt: skip
+#: Exceptions whose handler also catches a variable that is not there.
+_CATCHES_ABSENCE: Final = frozenset({"KeyError", "LookupError", "Exception", "BaseException"})
+_ENVIRONMENT: Final = "os.environ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +71,18 @@ class Text:
 
 @dataclass(slots=True)
 class ModuleUses:
-    """Everything that was seen in one module; ``names`` are those that its imports bind."""
+    """Everything that was seen in one module; ``names`` are those that its imports bind.
+
+    ``required`` are variables of the environment that are read where their absence is not caught, ``settled``
+    those that the code sets, or whose presence it asks for.
+    """
 
     uses: list[Use] = field(default_factory=list)
     imports: list[ImportedName] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
+    required: list[Text] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
 
     def resolve(self, node: ast.expr) -> str | None:
         """What an expression really names: ``np.memmap`` is ``numpy.memmap``; ``None`` for any other."""
@@ -127,6 +136,7 @@ class _Visitor(ast.NodeVisitor):
         self._conditions = conditions
         self._documentation = documentation
         self._guarded = False
+        self._may_lack = False
 
     def visit_If(self, node: ast.If) -> None:
         answer = self._conditions.decide(node.test)
@@ -137,7 +147,7 @@ class _Visitor(ast.NodeVisitor):
             self.visit(statement)
 
     def visit_Try(self, node: ast.Try | ast.TryStar) -> None:
-        with self._under(guarded=any(_catches(handler.type) for handler in node.handlers)):
+        with self._under([handler.type for handler in node.handlers]):
             self._all(node.body)
         self._all((*node.handlers, *node.orelse, *node.finalbody))
 
@@ -145,7 +155,7 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
         self._all(node.items)
-        with self._under(guarded=any(_suppresses(item.context_expr) for item in node.items)):
+        with self._under([caught for item in node.items for caught in _suppressed(item.context_expr)]):
             self._all(node.body)
 
     visit_AsyncWith = visit_With  # noqa: N815 - as above
@@ -181,6 +191,21 @@ class _Visitor(ast.NodeVisitor):
                 self._use(name, base, None)
         self.generic_visit(node)
 
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        name = _text(node.slice)
+        if name is not None and self._found.resolve(node.value) == _ENVIRONMENT:
+            if not isinstance(node.ctx, ast.Load):
+                self._found.settled.add(name)
+            elif not self._may_lack:
+                self._found.required.append(Text(value=name, line=node.lineno))
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        name = _text(node.left)
+        if name is not None and self._found.resolve(node.comparators[0]) == _ENVIRONMENT:
+            self._found.settled.add(name)
+        self.generic_visit(node)
+
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and id(node) not in self._documentation:
             self._found.texts.append(Text(value=node.value, line=node.lineno))
@@ -202,25 +227,34 @@ class _Visitor(ast.NodeVisitor):
 
     def _use(self, name: str, node: ast.expr, call: ast.Call | None) -> None:
         self._found.uses.append(Use(name=name, line=node.lineno, guarded=self._guarded, call=call))
+        if name == f"{_ENVIRONMENT}.setdefault" and call is not None and call.args:
+            self._found.settled.add(_text(call.args[0]) or "")
 
     @contextmanager
-    def _under(self, *, guarded: bool) -> Iterator[None]:
-        before = self._guarded
-        self._guarded = before or guarded
+    def _under(self, caught: list[ast.expr | None]) -> Iterator[None]:
+        """What is visited inside goes on after the exceptions that ``caught`` names, ``None`` for all."""
+        before = self._guarded, self._may_lack
+        self._guarded |= any(_catches(node, _CATCHES_FAILURE) for node in caught)
+        self._may_lack |= any(_catches(node, _CATCHES_ABSENCE) for node in caught)
         try:
             yield
         finally:
-            self._guarded = before
+            self._guarded, self._may_lack = before
 
 
-def _catches(node: ast.expr | None) -> bool:
+def _catches(node: ast.expr | None, exceptions: frozenset[str]) -> bool:
     if node is None:
         return True
     items = node.elts if isinstance(node, ast.Tuple) else (node,)
-    return any(dotted_or_none(item) in _CATCHES_FAILURE for item in items)
+    return any(dotted_or_none(item) in exceptions for item in items)
 
 
-def _suppresses(node: ast.expr) -> bool:
+def _suppressed(node: ast.expr) -> list[ast.expr]:
+    """The exceptions that a context manager suppresses."""
     if not isinstance(node, ast.Call) or (dotted_or_none(node.func) or "").rpartition(".")[2] != "suppress":
-        return False
-    return any(_catches(argument) for argument in node.args)
+        return []
+    return node.args
+
+
+def _text(node: ast.expr) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None

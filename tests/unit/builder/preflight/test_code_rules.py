@@ -13,6 +13,7 @@ from tests.support.image_files import image_file
 from tests.support.projects import project
 
 from casemate.builder.closure import ReachedModule
+from casemate.builder.lint.finding import Severity
 from casemate.builder.preflight import Finding, Subject, all_rules, check_application
 from casemate.builder.preflight.rule import CODE_RULES, data_rules
 from casemate.errors import CasemateError
@@ -324,6 +325,8 @@ CASES = (
         toml='[env]\nAPI_TOKEN = "k3yFlx09Qp2mVn7sWd1tRb6uZc8a"\n',
     ),
     Case(rule="secret-in-env", toml='[env]\nAPI_TOKEN_FILE = "/run/secrets/token"\n'),
+    _found(rule="unset-variable", where="notes.py:2", code="import os\nkey = os.environ['API_KEY']"),
+    Case(rule="unset-variable", code="import os\nkey = os.environ['API_KEY']", toml='[env]\nAPI_KEY = "1"\n'),
 )
 
 
@@ -396,6 +399,54 @@ def test_a_mend_that_is_taken_away_is_a_warning_that_names_the_variable() -> Non
 def test_a_module_of_the_application_with_the_name_of_a_package_is_its_own() -> None:
     assert findings("import statsd", reached=("statsd",)) != ()
     assert findings("import statsd", reached=("statsd",), name="statsd") == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "toml"),
+    [
+        ("value = os.environ.get('API_KEY')", ""),
+        ("os.environ['API_KEY'] = '1'\nvalue = os.environ['API_KEY']", ""),
+        ("os.environ.setdefault('API_KEY', '1')\nvalue = os.environ['API_KEY']", ""),
+        ("if 'API_KEY' in os.environ:\n    value = os.environ['API_KEY']", ""),
+        ("try:\n    value = os.environ['API_KEY']\nexcept KeyError:\n    value = ''", ""),
+        ("with contextlib.suppress(KeyError):\n    value = os.environ['API_KEY']", ""),
+        ("value = os.environ['API_KEY']", '[env]\nAPI_KEY = "1"\n'),
+        ("value = os.environ['API_KEY']", '[env]\nAPI_KEY = { pass = true, one_of = ["1"] }\n'),
+        (
+            "value = os.environ['API_KEY']",
+            '[broker]\nurl = "https://kbs"\nca = "ca.pem"\n[secrets]\n"env:API_KEY" = "kbs:///default/notes/k"\n',
+        ),
+        ("value = os.environ['TMPDIR']", ""),
+        ("value = settings.environ['API_KEY']", ""),
+    ],
+    ids=[
+        "default", "set", "set by default", "asked for", "caught", "suppressed", "env", "passed", "secret",
+        "manifest", "no environment",
+    ],
+)  # fmt: skip
+def test_a_variable_that_has_a_value_or_need_not_have_one_is_not_told(code: str, toml: str) -> None:
+    assert findings(f"import os, contextlib\n{code}", toml) == ()
+
+
+def test_an_unset_variable_is_told_with_the_two_lines_that_mend_it() -> None:
+    code = "from os import environ\ntry:\n    KEY = environ['API_KEY']\nexcept OSError:\n    pass\n"
+
+    assert findings(code) == (
+        Finding(
+            rule="unset-variable",
+            severity=Severity.WARNING,
+            where="notes.py:3",
+            subject="API_KEY",
+            happens=(
+                "the code needs this variable, and neither casemate.toml nor the code sets it; the host's "
+                "environment does not reach the enclave: KeyError"
+            ),
+            mend=(
+                'API_KEY = "…" in [env]; or, for a secret, "env:API_KEY" = "kbs:///default/notes/api-key" '
+                "in [secrets]"
+            ),
+        ),
+    )
 
 
 def test_one_place_is_told_once() -> None:
