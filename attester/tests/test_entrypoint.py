@@ -356,7 +356,7 @@ def test_a_callable_is_served_behind_its_evidence_until_the_workload_is_told_to_
     assert said == [
         "casemate: configuration read: wsgi served:app\n",
         "casemate: certificate issued: evidence binds the key of this process\n",
-        f"casemate: serving: wsgi served:app on 127.0.0.1 port {port}\n",
+        f"casemate: serving: wsgi served:app by https on 127.0.0.1 port {port}\n",
     ]
 
 

@@ -172,4 +172,5 @@ def _name(application: Application) -> str:
 def _start(workload: Workload) -> str:
     if workload.application.interface is Interface.COMMAND:
         return f"starting: {_name(workload.application)}"
-    return f"serving: {_name(workload.application)} on {workload.listen.host} port {workload.listen.port}"
+    place = f"{workload.listen.host} port {workload.listen.port}"
+    return f"serving: {_name(workload.application)} by https on {place}"
