@@ -117,8 +117,13 @@ def _own(name: str, source: Path) -> str | None:
         return f"{name}/**" if any(file.startswith(f"{name}/") for file in files) else None
     if name not in files or is_written(name):
         return None
+    return own_module(name) or name
+
+
+def own_module(name: str) -> str | None:
+    """What ``[closure] include`` says of a module, by its path below the application's folder."""
     module = _MODULE.fullmatch(name)
-    return name if module is None else f"module:{module['stem'].replace('/', '.')}"
+    return None if module is None else f"module:{module['stem'].replace('/', '.')}"
 
 
 def writable_folder(path: str) -> str | None:

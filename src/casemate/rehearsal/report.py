@@ -12,7 +12,7 @@ from casemate.builder.layout import APPLICATION_ROOT, PYTHON_HOME
 from casemate.errors import RehearsalError
 from casemate.rehearsal.advice import advice
 from casemate.rehearsal.findings import Finding, Kind
-from casemate.rehearsal.learning import writable_folder
+from casemate.rehearsal.learning import own_module, writable_folder
 from casemate.rehearsal.printed import Said
 
 _INCLUDE: Final = "add it to [closure] include in casemate.toml and build again"
@@ -141,7 +141,8 @@ class Report:
         if posixpath.basename(path).startswith("."):
             return _HIDDEN
         if path.startswith(f"{APPLICATION_ROOT}/"):
-            return _OWN
+            item = own_module(path.removeprefix(f"{APPLICATION_ROOT}/"))
+            return _OWN if item is None else _OWN.replace("add it to", f'add "{item}" to', 1)
         if path.startswith(f"{PYTHON_HOME}/"):
             return _INCLUDE
         return _outside(path)

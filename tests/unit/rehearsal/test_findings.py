@@ -289,6 +289,13 @@ def failed(printed: str) -> RehearsalError:
             ),
         ),
         (
+            "/app/plug/a.py",
+            (
+                'add "module:plug.a" to [closure] include in casemate.toml and build again; where [app] '
+                "source has no such file, the application lacks it here as it does outside"
+            ),
+        ),
+        (
             "/srv/data.csv",
             (
                 "the image has files of the application and its requirements only; keep what is read in the "
