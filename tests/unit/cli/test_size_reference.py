@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from casemate.builder.enclave.address_space import sizing
+from casemate.builder.enclave import sizing
 from casemate.cli import preflight, size
 
 _DOCS = Path(__file__).parents[3] / "docs/reference"
